@@ -424,6 +424,7 @@ pm_dispatcher_main(Datum arg)
 		unit_work_sort_out(&dispatcher.units);
 		dispatcher_check_clock(&dispatcher);
 		due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), guc_poll_interval);
+		due = Min(due, unit_stale_at(&dispatcher.units));
 		memset(&dispatcher.round, 0, sizeof(RunCounts));
 		again = dispatcher_round(&dispatcher, &due);
 		if (!again)

@@ -27,6 +27,16 @@
 #include "worker/unit.h"
 #include "worker/worker.h"
 
+/*
+ * After a load, changes that may concern others wait for this many times as long as it took.
+ * Any role can make such changes in a loop, by setting its own password for example, and then
+ * this dispatcher would do nothing but load.
+ */
+#define UNIT_LOAD_PAUSE 10
+
+/* At most, ms: a load may have waited for a lock. */
+#define UNIT_LOAD_PAUSE_MAX 1000
+
 /* A role or a database has changed since the units were loaded. */
 static volatile bool role_changed = false;
 
@@ -65,19 +75,42 @@ unit_share_changed(Units *units)
 }
 
 /*
- * Has a registration changed since the units were loaded, or the role, or this
- * dispatcher's share?
+ * Has something changed that may concern these units?
  */
-bool
-unit_stale(Units *units)
+static bool
+unit_may_be_stale(const Units *units)
 {
 	/*
 	 * The generation changes at the commit.  The version changes when the
 	 * invalidation message arrives, which may be a little later; what was
 	 * loaded in between may be old.  So both are compared.
 	 */
-	return unit_share_changed(units) || role_changed || units->version != registry_version() ||
-		   units->generation != wakeup_registry_generation();
+	return role_changed || units->generation != wakeup_registry_generation();
+}
+
+TimestampTz
+unit_stale_at(const Units *units)
+{
+	return unit_may_be_stale(units) ? units->settled : DT_NOEND;
+}
+
+/*
+ * Has a registration changed since the units were loaded, or the role, or this
+ * dispatcher's share?
+ */
+bool
+unit_stale(Units *units)
+{
+	TimestampTz now;
+
+	/* Until they are loaded again, batches find out that their registration has changed. */
+	if (unit_share_changed(units) || units->version != registry_version())
+		return true;
+	if (!unit_may_be_stale(units))
+		return false;
+	now = GetCurrentTimestamp();
+	/* The clock may have been set back. */
+	return now >= units->settled || now < units->loaded_at;
 }
 
 /*
@@ -230,6 +263,7 @@ unit_replace(Units *units)
 bool
 unit_load(Units *units)
 {
+	TimestampTz began = GetCurrentTimestamp();
 	int lanes = 0;
 
 	if (units->context == NULL)
@@ -250,6 +284,9 @@ unit_load(Units *units)
 	if (worker_extension() && worker_can_connect(slot_my_role()))
 		lanes = unit_replace(units);
 	CommitTransactionCommand();
+	units->loaded_at = GetCurrentTimestamp();
+	units->settled = units->loaded_at + Min((units->loaded_at - began) * UNIT_LOAD_PAUSE,
+											UNIT_LOAD_PAUSE_MAX * INT64CONST(1000));
 
 	/* There is one dispatcher for each lane, at most. */
 	return units->rank < lanes;

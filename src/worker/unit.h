@@ -67,6 +67,8 @@ typedef struct Units
 	bool share_changed;		  /* rank or colleagues, since the units were loaded */
 	bool loaded;			  /* it is not known yet which of them have something to do */
 	bool unwritten;			  /* some of them have passed, and that is not written yet */
+	TimestampTz loaded_at;	  /* when the last load ended */
+	TimestampTz settled;	  /* until then, only some changes make the units stale */
 } Units;
 
 /* Called once in a process, before the first load. */
@@ -75,6 +77,8 @@ extern void unit_install(void);
 /* Loads the units if they have changed; false if this dispatcher is not needed any more. */
 extern bool unit_load(Units *units);
 extern bool unit_stale(Units *units);
+/* When they will be loaded again, because of a change that can wait. */
+extern TimestampTz unit_stale_at(const Units *units);
 
 /* Set when to run a unit again that cannot continue now. */
 extern void unit_poll(Unit *unit);
