@@ -16,6 +16,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
+use Time::Local ();
 
 # A test that times out gets SIGTERM: it must die, so that its nodes are stopped.
 $SIG{TERM} = sub { die "terminated\n" };
@@ -34,7 +35,7 @@ sub node
 	$node->append_conf('postgresql.conf', "shared_preload_libraries = 'pm'\n")
 	  if $opt{preload} // 1;
 	# Test::Cluster makes nodes log every statement, which is slow under load.
-	$node->append_conf('postgresql.conf', "log_statement = none\n");
+	$node->append_conf('postgresql.conf', "log_statement = none\nlog_timezone = 'UTC'\n");
 	$node->append_conf('postgresql.conf', $opt{conf}) if defined $opt{conf};
 	if ($opt{start} // 1)
 	{
@@ -44,26 +45,46 @@ sub node
 	return $node;
 }
 
-# Repeats a query until it returns the expected text, less and less often, because each query starts a psql. Returns true
-# if it did so in time; otherwise prints the last answer.
+# Repeats a query until it returns the expected text, less and less often. Returns true if it did so in time; otherwise
+# prints the last answer. If the first answer is another one, the query is repeated in an open session, because starting a
+# psql for each of them takes much longer than the query, and slows down other tests.
 sub wait_until
 {
 	my ($node, $sql, $expected, %opt) = @_;
 	my $deadline = time + ($opt{timeout} // $PostgreSQL::Test::Utils::timeout_default);
-	my $nap = $opt{every} // 0.04;
+	my $nap = $opt{every} // 0.02;
+	my $session;
 	my ($rc, $stdout, $stderr);
 
 	$expected = 't' unless defined $expected;
-	while (1)
+	for (my $first = 1;; $first = 0)
 	{
 		# If psql finds no server, it exits before it has read the query, and then IPC::Run dies.
-		eval { ($rc, $stdout, $stderr) = $node->psql($opt{dbname} // 'postgres', $sql); 1 }
-		  or ($rc, $stdout, $stderr) = (2, '', $@);
-		return 1 if $rc == 0 && $stdout eq $expected;
+		eval {
+			if ($first)
+			{
+				($rc, $stdout, $stderr) = $node->psql($opt{dbname} // 'postgres', $sql);
+			}
+			else
+			{
+				$session //= session($node, dbname => $opt{dbname});
+				$stdout = $session->do($sql, may_fail => 1);
+				$stderr = $session->error;
+				$rc = $session->ended || $stderr =~ /(?:ERROR|FATAL|PANIC):  / ? 1 : 0;
+				undef $session if $session->ended;
+			}
+			1;
+		} or do { ($rc, $stdout, $stderr) = (2, '', $@); undef $session; };
+		if ($rc == 0 && $stdout eq $expected)
+		{
+			$session->quit if $session;
+			return 1;
+		}
 		last if time > $deadline;
 		sleep $nap;
 		$nap *= 1.2 if !$opt{every} && $nap < 0.15;
 	}
+	$session->quit if $session;
 	diag("waited for: $sql\nexpected: $expected\nlast answer: $stdout\n$stderr");
 	return 0;
 }
@@ -332,6 +353,62 @@ sub seconds(&)
 	return time - $began;
 }
 
+# When the last event that meets the condition was handled, in seconds since 1970, by what is recorded in public.seen.
+sub handled_at
+{
+	my ($node, $where, %opt) = @_;
+	return $node->safe_psql($opt{dbname} // 'postgres', "SELECT extract(epoch FROM max(at)) FROM public.seen WHERE $where") || 'inf';
+}
+
+# Waits until these processes have ended. Returns how many seconds that took, or undef if they have not ended in time.
+sub wait_ended
+{
+	my (@pids) = @_;
+	my $began = time;
+
+	while (grep { kill(0, $_) } @pids)
+	{
+		return undef if time - $began > $PostgreSQL::Test::Utils::timeout_default;
+		sleep 0.01;
+	}
+	return time - $began;
+}
+
+# Runs statements with psql, as the option user. Returns (seconds, exit status, output, error output). The seconds are those
+# that psql measured for the statements: its own start and the connection, which take long under load, are not among them.
+sub timed_psql
+{
+	my ($node, $sql, %opt) = @_;
+	my ($rc, $out, $err) = $node->psql($opt{dbname} // 'postgres', "\\timing on\n$sql",
+		extra_params => defined $opt{user} ? [ '-U', $opt{user} ] : []);
+	my $ms = 0;
+
+	$out =~ s/^Time: ([\d.]+) ms.*\n?/$ms += $1; ''/gme;
+	chomp $out;
+	return ($ms / 1000, $rc, $out, $err);
+}
+
+# When the server wrote those lines of its log that match, in seconds since 1970, as extract(epoch FROM ...) returns them.
+sub logged_at
+{
+	my ($node, $pattern) = @_;
+	my @times;
+
+	for my $line (grep { $_ =~ $pattern } split /\n/, slurp_file($node->logfile))
+	{
+		my ($y, $mon, $d, $h, $min, $s, $ms) = $line =~ /^(\d+)-(\d+)-(\d+) (\d+):(\d+):(\d+)(\.\d+) / or next;
+		push @times, Time::Local::timegm($s, $min, $h, $d, $mon - 1, $y) + $ms;
+	}
+	return @times;
+}
+
+# The median of numbers.
+sub median
+{
+	my @sorted = sort { $a <=> $b } @_;
+	return $sorted[ $#sorted / 2 ];
+}
+
 # The path of a file of real events, or undef if it does not exist.
 sub data_file
 {
@@ -396,16 +473,21 @@ sub over
 	return $self->{out} =~ /^done-$self->{n}$/m || !$self->{h}->pumpable;
 }
 
+# Whether psql has ended.
+sub ended { return !$_[0]{h}->pumpable; }
+
 sub wait
 {
 	my ($self, %opt) = @_;
 	my $deadline = time + ($opt{timeout} // $PostgreSQL::Test::Utils::timeout_default);
+	my $nap = 0.001;
 	my ($out, $err);
 
 	until ($self->over)
 	{
 		die "a session did not answer: $self->{out}\n$self->{err}" if time > $deadline;
-		sleep 0.001;
+		sleep $nap;
+		$nap *= 1.1 if $nap < 0.02;
 	}
 	$self->{h}->pump_nb if $self->{h}->pumpable;
 	($out, $err) = ($self->{out}, $self->{err});
