@@ -34,7 +34,7 @@ sub waits_ok
 {
 	my ($at, $where, $name, $what) = @_;
 	ok(PmTest::wait_until($at, "SELECT count(*) > 0 FROM pg_stat_activity WHERE $where AND wait_event_type || '|' || wait_event = '" . event($name) . "'",
-			't', timeout => 30, every => 0.01), "$what: $name");
+			't', every => 0.01), "$what: $name");
 	return;
 }
 
@@ -61,7 +61,7 @@ is($waiter->wait, 't', 'pm.wait_for returns when the event has been handled');
 # concurrent writers that commit one event at a time
 my $script = PostgreSQL::Test::Utils::tempdir . '/insert.sql';
 append_to_file($script, "INSERT INTO orders (stream, type) VALUES ('b', 'B');\n");
-my $writers = PmTest::start_program($node, 'pgbench', '-n', '-c', '4', '-T', '30', '-f', $script, 'postgres');
+my $writers = PmTest::start_program($node, 'pgbench', '-n', '-c', '4', '-T', '180', '-f', $script, 'postgres');
 # The waits last a millisecond, so a loop in the server looks for one.
 $node->safe_psql('postgres', <<'SQL');
 CREATE PROCEDURE seen_waiting(backend text, event text) LANGUAGE plpgsql AS $$
@@ -73,7 +73,7 @@ BEGIN
 END
 $$;
 SQL
-is($node->safe_psql('postgres', "SET statement_timeout = '30 s'; CALL seen_waiting('pm dispatcher', '" . event('PmDispatcherPace') . "'); SELECT 'seen'"),
+is($node->safe_psql('postgres', "SET statement_timeout = '150 s'; CALL seen_waiting('pm dispatcher', '" . event('PmDispatcherPace') . "'); SELECT 'seen'"),
 	'seen', 'a dispatcher that is woken continuously: PmDispatcherPace');
 $writers->{h}->signal('INT');
 PmTest::finish_psql($writers);
@@ -84,9 +84,11 @@ $node->safe_psql('busy', 'CREATE EXTENSION pm');
 PmTest::create_seen($node, dbname => 'busy');
 PmTest::create_handler($node, 'slow', dbname => 'busy', after => 'PERFORM pg_sleep(30);');
 $node->safe_psql('busy', "SELECT pm.create_log('orders'); SELECT pm.register('slow', 'slow', '{orders}'); INSERT INTO orders (stream, type) VALUES ('a', 'A')");
-PmTest::wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE datname = 'busy' AND wait_event = 'PgSleep'", '1', timeout => 30);
+PmTest::wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE datname = 'busy' AND wait_event = 'PgSleep'", '1');
+my $watcher = PmTest::session($node);
+$watcher->send("SET statement_timeout = '150 s'; CALL seen_waiting('client backend', '" . event('PmWorkersEnd') . "')");
 $waiter->send('DROP DATABASE busy', may_fail => 1);
-waits_ok($node, 'pid = ' . $waiter->pid, 'PmWorkersEnd', 'DROP DATABASE');
+is($watcher->wait, '', 'DROP DATABASE: PmWorkersEnd');
 is($waiter->wait, '', 'the database is dropped when the workers have ended');
 
 # without shared memory, a reader waits for the writers that it finds

@@ -9,7 +9,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-my $node = PmTest::node('failures', conf => "pm.max_workers = 8\nmax_connections = 40\ndeadlock_timeout = '3s'\n");
+my $node = PmTest::node('failures', conf => "pm.max_workers = 8\nmax_connections = 40\ndeadlock_timeout = '20s'\n");
 
 $node->safe_psql('postgres', <<'SQL');
 CREATE ROLE app LOGIN;
@@ -65,8 +65,8 @@ sub status
 
 sub wait_state
 {
-	my ($name, $state, $timeout) = @_;
-	return PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = '$name'", $state, timeout => $timeout // 20);
+	my ($name, $state) = @_;
+	return PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = '$name'", $state);
 }
 
 # Corrects the cause of a failure, and tests that all events are handled once.
@@ -74,7 +74,7 @@ sub mended_ok
 {
 	my ($name) = @_;
 	$node->safe_psql('postgres', "DELETE FROM orders_to_fail WHERE pm = '$name'; SELECT pm.resume('$name')");
-	ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = '$name'", 'idle0', timeout => 20),
+	ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = '$name'", 'idle0'),
 		"$name: corrected and resumed, it continues");
 	PmTest::exactly_once_ok($node, $name, "log_$name");
 	is(status($name, 'attempts, retry_at IS NULL, reason IS NULL'), '0|t|t', "$name: pm.status shows no failure");
@@ -84,7 +84,7 @@ sub mended_ok
 sub others_ok
 {
 	my ($name) = @_;
-	ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE process_manager IN ('bystander', 'neighbor') AND log = 'log_$name' AND lag > 0", 0, timeout => 20),
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE process_manager IN ('bystander', 'neighbor') AND log = 'log_$name' AND lag > 0", 0),
 		"$name: others continue");
 	return;
 }
@@ -94,17 +94,30 @@ sub others_ok
 handler('poison', "RAISE EXCEPTION 'poison at %', e.position USING DETAIL = 'the detail', HINT = 'the hint';",
 	before => "PERFORM nextval('attempt_no');");
 register('poison', ", max_attempts => 4, backoff => '200 ms'");
+# A session looks for the state between the attempts, because a psql could start too late.
+my $watcher = PmTest::session($node);
+$watcher->do('CREATE TABLE watched (state text, reason text, attempts int)');
+$watcher->send(<<'SQL');
+DO $$
+BEGIN
+	FOR i IN 1 .. 9000 LOOP
+		INSERT INTO watched SELECT state, reason, attempts FROM pm.status WHERE process_manager = 'poison' AND state = 'retrying';
+		EXIT WHEN FOUND;
+		COMMIT;
+		PERFORM pg_sleep(0.02);
+	END LOOP;
+END $$
+SQL
 append('poison', 1, 1);
-ok(wait_state('poison', 'retrying'), 'poison: retrying');
-like(status('poison'), qr/failed at position 1 of log "log_poison": poison at 1/, 'with the error');
-cmp_ok(status('poison', 'attempts'), '>=', 1, 'attempts are counted');
+$watcher->wait(timeout => 240);
+$watcher->quit;
+like($node->safe_psql('postgres', 'SELECT state, reason, attempts FROM watched'), qr/^retrying\|.*failed at position 1 of log "log_poison": poison at 1.*\|[1-4]$/, 'poison: retrying, with the error; attempts are counted');
 ok(wait_state('poison', 'halted'), 'poison: halted');
 is(status('poison', 'attempts, errors'), '4|4', 'poison: max_attempts attempts');
 is($node->safe_psql('postgres', 'SELECT last_value FROM attempt_no'), '4', 'the handler was called that often');
 like(status('poison'), qr/halted\|the handler failed at position 1 of log "log_poison": poison at 1\|.*pm\.resume\('poison'\)/, 'poison: reason and hint');
 # the time between attempts: 0.2, 0.4, 0.8 s and up to 10 % more
-my $log = PostgreSQL::Test::Utils::slurp_file($node->logfile);
-my @times = map { /^\S+ (\d+):(\d+):([\d.]+)/ ? $1 * 3600 + $2 * 60 + $3 : () } grep { /"poison" in database "postgres": the handler failed at position 1 / } split /\n/, $log;
+my @times = PmTest::logged_at($node, qr/"poison" in database "postgres": the handler failed at position 1 /);
 is(scalar @times, 4, "four failures in the server's log");
 my @gaps = map { $times[$_ + 1] - $times[$_] } 0 .. $#times - 1;
 diag('poison: between the attempts ' . join(', ', map { sprintf '%.2f s', $_ } @gaps));
@@ -116,7 +129,7 @@ others_ok('poison');
 is($node->safe_psql('postgres', 'SELECT last_value FROM attempt_no'), $before, 'while it is halted the handler is not called');
 # resumed without a correction it halts again; then pm.seek passes the event
 $node->safe_psql('postgres', "SELECT pm.resume('poison')");
-ok(PmTest::wait_until($node, "SELECT state || ' ' || errors FROM pm.status WHERE process_manager = 'poison'", 'halted 8', timeout => 20), 'resumed without a correction it halts again, after new attempts');
+ok(PmTest::wait_until($node, "SELECT state || ' ' || errors FROM pm.status WHERE process_manager = 'poison'", 'halted 8'), 'resumed without a correction it halts again, after new attempts');
 mended_ok('poison');
 
 # ---- one failing event in a batch of a hundred
@@ -154,7 +167,9 @@ mended_ok('batch');
 handler('slow', 'PERFORM pg_sleep(60);');
 register('slow', ", max_attempts => 2, backoff => '100 ms', handler_timeout => '500 ms'");
 append('slow', 5, 3);
-my $took = PmTest::seconds { ok(wait_state('slow', 'halted'), 'slow: halted'); };
+ok(wait_state('slow', 'halted'), 'slow: halted');
+my $appended = $node->safe_psql('postgres', 'SELECT extract(epoch FROM max(recorded_at)) FROM log_slow');
+my $took = (PmTest::logged_at($node, qr/"slow" in database "postgres": the handler failed/))[-1] - $appended;
 cmp_ok($took, '<', 8, sprintf('soon (%.1f s)', $took));
 like(status('slow'), qr/position 3 .*did not return within handler_timeout/, 'slow: the reason');
 is($node->safe_psql('postgres', "SELECT count(*) FROM seen WHERE pm = 'slow'"), 2, 'slow: the other events took effect');
@@ -165,7 +180,7 @@ my $dispatcher = $node->safe_psql('postgres', "SELECT pid FROM pm.worker WHERE k
 handler('stubborn', "FOR i IN 1 .. 100 LOOP BEGIN PERFORM pg_sleep(60); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP;");
 register('stubborn', ", max_attempts => 2, backoff => '100 ms', handler_timeout => '500 ms'");
 append('stubborn', 5, 3);
-$took = PmTest::seconds { ok(wait_state('stubborn', 'halted', 40), 'stubborn: halted'); };
+$took = PmTest::seconds { ok(wait_state('stubborn', 'halted'), 'stubborn: halted'); };
 diag(sprintf('a handler that catches its cancel: halted after %.1f s', $took));
 is(status('stubborn', 'attempts'), 2, 'stubborn: after max_attempts');
 like(status('stubborn'), qr/position 3 of log "log_stubborn".*did not return within handler_timeout/, 'stubborn: the reason');
@@ -191,31 +206,35 @@ ok(wait_state('deferred', 'halted'), 'deferred: halted');
 like(status('deferred'), qr/position 17 .*foreign key constraint/, 'deferred: the event and the reason');
 is($node->safe_psql('postgres', "SELECT count(*) FROM seen WHERE pm = 'deferred'"), 16, 'deferred: the events before it took effect');
 $node->safe_psql('postgres', 'INSERT INTO parent VALUES (17); SELECT pm.resume(\'deferred\')');
-ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'deferred'", 'idle0', timeout => 20), 'deferred: with corrected data it continues');
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'deferred'", 'idle0'), 'deferred: with corrected data it continues');
 PmTest::exactly_once_ok($node, 'deferred', 'log_deferred');
 
 # ---- a deadlock with an application: the handler is the victim, is retried, and this is not counted
 
 $node->safe_psql('postgres', 'CREATE TABLE account (id int PRIMARY KEY, n int); INSERT INTO account VALUES (1, 0), (2, 0); GRANT ALL ON account TO app');
 PmTest::create_handler($node, 'locked', user => 'app', after =>
-	'UPDATE account SET n = n + 1 WHERE id = 2; PERFORM pg_sleep(2); UPDATE account SET n = n + 1 WHERE id = 1;');
-register('locked', ", max_attempts => 1");
-my $session = PmTest::session($node);
+	'UPDATE account SET n = n + 1 WHERE id = 2; PERFORM pg_advisory_xact_lock(1); UPDATE account SET n = n + 1 WHERE id = 1;');
+register('locked', ", max_attempts => 1, handler_timeout => '5 min'");
+my ($session, $gate) = map { PmTest::session($node) } 1 .. 2;
 for my $round (1 .. 2)
 {
+	$gate->do('SELECT pg_advisory_lock(1)');
 	$session->do('BEGIN; UPDATE account SET n = n WHERE id = 1');
 	append('locked', 1);
-	PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE process_manager = 'locked' AND state = 'handling'", 1, timeout => 10);
-	PmTest::wait_until($node, "SELECT count(*) FROM pg_locks l JOIN pm.worker w ON w.pid = l.pid WHERE w.process_manager = 'locked' AND l.mode = 'RowExclusiveLock' AND l.relation = 'account'::regclass", 1, timeout => 10);
-	# now both wait for each other
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM pg_locks l JOIN pm.worker w ON w.pid = l.pid WHERE w.process_manager = 'locked' AND l.locktype = 'advisory' AND NOT l.granted", 1), "deadlock, round $round: the handler is running");
+	# The application waits first. A session checks only once, deadlock_timeout after it began to wait, and the
+	# dispatcher's check comes sooner.
 	$session->send('UPDATE account SET n = n WHERE id = 2');
-	my $answer = eval { $session->wait(timeout => 20); 1 };
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = " . $session->pid, 1), "deadlock, round $round: the application waits for the handler");
+	$gate->do('SELECT pg_advisory_unlock(1)');
+	my $answer = eval { $session->wait; 1 };
 	ok($answer, "deadlock, round $round: the application is not the victim") or diag($@);
 	$session->do('COMMIT', may_fail => 1);
 }
-$session->quit;
-ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'locked'", 'idle0', timeout => 20), 'deadlock: the handler is retried')
+$_->quit for $session, $gate;
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'locked'", 'idle0'), 'deadlock: the handler is retried')
   or diag(status('locked'));
+ok(PmTest::wait_until($node, "SELECT deadlocks >= 2 FROM pg_stat_database WHERE datname = 'postgres'", 't'), 'there was a deadlock in each round');
 is($node->safe_psql('postgres', 'SELECT sum(n), count(*) FROM account'), '4|2', 'its effects are there once');
 PmTest::exactly_once_ok($node, 'locked', 'log_locked');
 
@@ -226,7 +245,7 @@ register('suicide', ", max_attempts => 2, backoff => '100 ms'");
 append('suicide', 5, 3);
 others_ok('suicide');
 # every stop, wait or failure is visible, and nothing repeats forever without being counted
-ok(wait_state('suicide', 'halted', 30), 'suicide: a handler that terminates its session is halted in the end')
+ok(wait_state('suicide', 'halted'), 'suicide: a handler that terminates its session is halted in the end')
   or diag(status('suicide', 'state, reason, attempts, errors'));
 is($node->safe_psql('postgres', "SELECT count(*) FROM seen WHERE pm = 'suicide'"), 2, 'suicide: the other events took effect');
 append('suicide', 1);
@@ -286,7 +305,7 @@ ok(wait_state('renumber', 'halted'), 'renumber: halted');
 my (undef, undef, $err) = $node->psql('postgres',
 	"SELECT pm.seek('renumber', 'log_renumber', (SELECT min(position) FROM log_renumber WHERE position > 2))");
 is($err, '', 'pm.seek to a position that the same statement looks up in the log');
-ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'renumber'", 'idle0', timeout => 20), 'it continues after the event that was passed');
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'renumber'", 'idle0'), 'it continues after the event that was passed');
 is($node->safe_psql('postgres', "SELECT string_agg(pos::text, ',' ORDER BY seq) FROM seen WHERE pm = 'renumber'"), '1,2,4,5', 'it handles the others once');
 
 # ---- no other process manager was disturbed at any time

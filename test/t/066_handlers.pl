@@ -95,15 +95,15 @@ for my $name (@cases)
 	answer("SELECT pm.register('$name', '$name', '{log_$name}', max_attempts => 2, backoff => '50 ms', handler_timeout => '300 ms')", 'app');
 }
 # Two handlers that deadlock with each other, each of its own role. After a deadlock the victim lets the other one handle
-# an event first, so neither fails ten times in a row, which would count.
+# an event first, so neither fails ten times in a row, which would count. Both wait for the gate between their two locks.
 for my $pair ([ 'second', 'locks_up', 1, 2 ], [ 'third', 'locks_down', 2, 1 ])
 {
 	my ($role, $name, $first, $then) = @$pair;
 
 	answer("SELECT pm.create_log('log_$name')", $role);
 	PmTest::create_handler($node, $name, user => $role,
-		before => "UPDATE account SET n = n + 1 WHERE id = $first; PERFORM pg_sleep(0.1); UPDATE account SET n = n + 1 WHERE id = $then;");
-	answer("SELECT pm.register('$name', '$name', '{log_$name}', max_attempts => 1, handler_timeout => '20 s', batch_size => 1)", $role);
+		before => "UPDATE account SET n = n + 1 WHERE id = $first; PERFORM pg_advisory_xact_lock_shared(67); PERFORM pg_sleep(0.1); UPDATE account SET n = n + 1 WHERE id = $then;");
+	answer("SELECT pm.register('$name', '$name', '{log_$name}', max_attempts => 1, handler_timeout => '10 min', batch_size => 1)", $role);
 }
 for my $name (qw(neighbor bystander))
 {
@@ -115,13 +115,14 @@ for my $name (qw(neighbor bystander))
 # another session holds the lock that a handler waits for
 my $locker = PmTest::session($node);
 $locker->do('SELECT pg_advisory_lock(66)');
+my $gate = PmTest::session($node);
 
 # ---- all at the same time, while the writer writes
 
 my $script = $node->basedir . '/pulse.sql';
 append_to_file($script, "INSERT INTO pulse (stream, type) VALUES ('s', 'P');\n");
 my $pulse = PmTest::start_program($node, 'pgbench', '-n', '-c', '1', '-R', '40', '-T', '600', '-f', $script, $node->connstr('postgres'));
-ok(PmTest::wait_until($node, "SELECT count(*) > 20 FROM seen WHERE pm = 'neighbor'", 't', timeout => 20), 'the writer has started');
+ok(PmTest::wait_until($node, "SELECT count(*) > 20 FROM seen WHERE pm = 'neighbor'", 't'), 'the writer has started');
 my $from = answer('SELECT max(position) FROM pulse');
 my %n;
 for my $round (1 .. $rounds)
@@ -132,8 +133,12 @@ for my $round (1 .. $rounds)
 	{
 		answer("INSERT INTO log_$name (stream, type) SELECT 'k' || k, CASE WHEN k = 2 AND r = 1 THEN 'bad' ELSE 'good' END FROM generate_series(1, 2) r, generate_series(1, 3) k ORDER BY r, k", 'app');
 	}
+	# The gate opens when both have their first lock, so that there is a deadlock.
+	$gate->do('SELECT pg_advisory_lock(67)');
 	answer("INSERT INTO log_locks_up (stream, type) SELECT 's', 'U' FROM generate_series(1, 6)", 'second');
 	answer("INSERT INTO log_locks_down (stream, type) SELECT 's', 'D' FROM generate_series(1, 6)", 'third');
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 67 AND NOT granted", 2), 'two handlers have a lock each');
+	$gate->do('SELECT pg_advisory_unlock(67)');
 
 	for my $name (@cases)
 	{
@@ -143,35 +148,35 @@ for my $round (1 .. $rounds)
 
 		if ($what eq 'handled')
 		{
-			ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = '$name' AND pos >= $bad", 5, timeout => 60), "$name: all is handled")
+			ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = '$name' AND pos >= $bad", 5), "$name: all is handled")
 			  or diag(answer("SELECT state, reason FROM pm.status WHERE process_manager = '$name'"));
 		}
 		else
 		{
-			ok(PmTest::wait_until($node, "SELECT state FROM pm.parked WHERE process_manager = '$name' AND position = $bad", 'dead', timeout => 60), "$name: the event is parked, dead after max_attempts")
+			ok(PmTest::wait_until($node, "SELECT state FROM pm.parked WHERE process_manager = '$name' AND position = $bad", 'dead'), "$name: the event is parked, dead after max_attempts")
 			  or diag(answer("SELECT state, reason, attempts FROM pm.status WHERE process_manager = '$name'"));
 			my $reason = answer("SELECT concat_ws(' ', sqlstate, message) FROM pm.parked WHERE process_manager = '$name' AND position = $bad");
 			like($reason, $what, "$name: the reason");
 			note("$name: $reason");
 			$where = "stream <> 'k2'";
 		}
-		ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = '$name'", 'idle0', timeout => 60), "$name: all events of other keys are handled");
+		ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = '$name'", 'idle0'), "$name: all events of other keys are handled");
 		PmTest::once_in_key_order_ok($node, $name, "SELECT 'log_$name' AS log, position AS pos, stream AS key FROM log_$name" . ($where ? " WHERE $where" : ''));
 	}
 	note(sprintf('round %d: all have their outcome after %.1f s', $round, time - $began));
-	ok(PmTest::wait_until($node, "SELECT string_agg(state || lag || parked || errors, ' ') FROM pm.status WHERE process_manager LIKE 'locks%'", 'idle000 idle000', timeout => 60), 'deadlocked handlers: retried and not counted, although max_attempts is 1')
+	ok(PmTest::wait_until($node, "SELECT string_agg(state || lag || parked || errors, ' ') FROM pm.status WHERE process_manager LIKE 'locks%'", 'idle000 idle000'), 'deadlocked handlers: retried and not counted, although max_attempts is 1')
 	  or diag(answer("SELECT process_manager, state, reason, lag, parked, errors FROM pm.status WHERE process_manager LIKE 'locks%'"));
 	PmTest::exactly_once_ok($node, $_, "log_$_") for qw(locks_up locks_down);
 	is(answer('SELECT string_agg(n::text, \' \') FROM account'), join(' ', (12 * $round) x 2), 'deadlocked handlers: their effects are there once');
 }
-cmp_ok(PmTest::wait_until($node, "SELECT deadlocks > 0 FROM pg_stat_database WHERE datname = 'postgres'", 't', timeout => 10), '==', 1, 'a deadlock was detected');
+ok(PmTest::wait_until($node, "SELECT deadlocks > 0 FROM pg_stat_database WHERE datname = 'postgres'", 't'), 'a deadlock was detected');
 
 # ---- no other role was late
 
 $pulse->{h}->signal('TERM');
 eval { $pulse->{h}->finish };
 my $to = answer('SELECT max(position) FROM pulse');
-ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE process_manager IN ('neighbor', 'bystander') AND (state <> 'idle' OR lag > 0)", 0, timeout => 30), 'neighbor and bystander have handled everything');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE process_manager IN ('neighbor', 'bystander') AND (state <> 'idle' OR lag > 0)", 0), 'neighbor and bystander have handled everything');
 PmTest::exactly_once_ok($node, $_, 'pulse') for qw(neighbor bystander);
 is(answer("SELECT sum(errors), sum(parked) FROM pm.status WHERE process_manager IN ('neighbor', 'bystander')"), '0|0', 'neighbor and bystander never failed');
 my %lag;
@@ -203,7 +208,7 @@ for my $own (
 	PmTest::create_handler($node, $name, user => 'app', after => "IF e.type = 'bad' THEN $does END IF;");
 	answer("SELECT pm.register('$name', '$name', '{log_$name}', batch_size => 1, max_attempts => 2, backoff => '50 ms')", 'app');
 	answer("INSERT INTO log_$name (stream, type) VALUES ('k', 'good'), ('k', 'bad'), ('k', 'good')", 'app');
-	my $ok = PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = '$name' AND reason IS NOT NULL AND reason NOT LIKE '%dispatcher%' AND parked = 0", 'waiting', timeout => 30);
+	my $ok = PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = '$name' AND reason IS NOT NULL AND reason NOT LIKE '%dispatcher%' AND parked = 0", 'waiting');
 	my $said = answer("SELECT state, reason, hint FROM pm.status WHERE process_manager = '$name'");
 	ok($ok, "$name: waiting");
 	like($said, $reason, "$name: pm.status says why");
@@ -216,10 +221,10 @@ for my $drop ('DROP TABLE log_drops', 'DROP TABLE log_drops CASCADE', 'DROP OWNE
 	PmTest::create_handler($node, 'drops', user => 'app', after => "IF e.type = 'bad' THEN EXECUTE '$drop'; END IF;");
 	answer("SELECT pm.register('drops', 'drops', '{log_drops}', batch_size => 1, max_attempts => 2, backoff => '50 ms')", 'app');
 	answer("INSERT INTO log_drops (stream, type) VALUES ('k', 'good'), ('k', 'bad'), ('l', 'good')", 'app');
-	ok(PmTest::wait_until($node, "SELECT (SELECT string_agg(state || ' ' || position, ',') FROM pm.parked WHERE process_manager = 'drops'), (SELECT lag FROM pm.status WHERE process_manager = 'drops')", 'dead 2|0', timeout => 30), "a handler that runs $drop has failed");
+	ok(PmTest::wait_until($node, "SELECT (SELECT string_agg(state || ' ' || position, ',') FROM pm.parked WHERE process_manager = 'drops'), (SELECT lag FROM pm.status WHERE process_manager = 'drops')", 'dead 2|0'), "a handler that runs $drop has failed");
 	answer("SELECT pm.unregister('drops'); DROP TABLE log_drops", 'app');
 }
-$locker->quit;
+$_->quit for $locker, $gate;
 PmTest::no_crash_ok($node);
 $node->stop('fast');
 done_testing();

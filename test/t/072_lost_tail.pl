@@ -25,12 +25,11 @@ sub begin_writers
 		my $out = "$PostgreSQL::Test::Utils::tmp_check/writer_$w.out";
 		PostgreSQL::Test::Utils::append_to_file($file, '') unless -e $file;
 		open(my $f, '>', $file) or die $!;
-		for my $n (1 .. 4000)
-		{
-			my $id = "$life-$w-$n";
-			print $f $w % 2 ? "INSERT INTO orders (stream, type, data) VALUES ('s$w', 'T', '{\"id\": \"$id\"}') RETURNING position, '$id';\n"
-				: "SELECT pm.append('orders', 's$w', 'T', '{\"id\": \"$id\"}'), '$id';\n";
-		}
+		my $id = "SELECT '$life-$w-' || gen_random_uuid() AS id OFFSET 0";
+		print $f $w % 2 ? "INSERT INTO orders (stream, type, data) SELECT 's$w', 'T', jsonb_build_object('id', id) FROM ($id) x RETURNING position, data->>'id';\n"
+			: "SELECT pm.append('orders', 's$w', 'T', jsonb_build_object('id', id)), id FROM ($id) x;\n" for 1 .. 2000;
+		# The file includes itself, so it ends when the server is gone.
+		print $f "\\i $file\n";
 		close($f);
 		push @running, { out => $out, run => IPC::Run::start(
 				[ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-f', $file, $node->connstr('postgres') ], '<', '/dev/null', '>', $out, '2>', \my $err) };
@@ -64,7 +63,7 @@ sub end_writers
 sub wait_told
 {
 	my ($running, $count) = @_;
-	my $until = time + 30;
+	my $until = time + $PostgreSQL::Test::Utils::timeout_default;
 	sleep 0.05 while time < $until && count_told($running) < $count;
 	cmp_ok(count_told($running), '>=', $count, 'clients were told positions');
 }
@@ -75,7 +74,7 @@ sub cut_off
 	my ($node) = @_;
 	$node->safe_psql('postgres', "ALTER SYSTEM SET primary_conninfo = ''");
 	$node->safe_psql('postgres', 'SELECT pg_reload_conf()');
-	ok(PmTest::wait_until($node, 'SELECT count(*) FROM pg_stat_wal_receiver', 0, timeout => 20), $node->name . ' is cut off');
+	ok(PmTest::wait_until($node, 'SELECT count(*) FROM pg_stat_wal_receiver', 0), $node->name . ' is cut off');
 }
 
 sub follow
@@ -83,7 +82,7 @@ sub follow
 	my ($node, $primary) = @_;
 	$node->safe_psql('postgres', sprintf(q{ALTER SYSTEM SET primary_conninfo = 'host=%s port=%d application_name=%s'}, $primary->host, $primary->port, $node->name));
 	$node->safe_psql('postgres', 'SELECT pg_reload_conf()');
-	ok(PmTest::wait_until($primary, sprintf(q{SELECT count(*) FROM pg_stat_replication WHERE application_name = '%s' AND state = 'streaming'}, $node->name), 1, timeout => 20),
+	ok(PmTest::wait_until($primary, sprintf(q{SELECT count(*) FROM pg_stat_replication WHERE application_name = '%s' AND state = 'streaming'}, $node->name), 1),
 		$node->name . ' follows ' . $primary->name);
 }
 
@@ -147,13 +146,13 @@ for my $round (1 .. $rounds)
 	$running = begin_writers($fourth, 'd');
 	wait_told($running, 300);
 	# Ends the clients.
-	$fourth->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'psql' AND pid <> pg_backend_pid()");
+	$fourth->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()");
 	end_writers($running);
 	$lost = compare($fourth);
 	is($twice // '', '', 'no position was told for two events');
 	is($fourth->safe_psql('postgres', 'SELECT string_agg(timeline::text, $$,$$ ORDER BY timeline), count(*) = count(DISTINCT timeline) FROM pm.promotion'), '2,3|t', 'each promotion skipped once');
 	is($fourth->safe_psql('postgres', q{SELECT count(*) FROM pm.promotion p JOIN orders o ON o.position BETWEEN p.skipped_from AND p.skipped_to}), 0, 'no event has a skipped position');
-	ok(PmTest::wait_idle($fourth, timeout => 60), 'everything is handled');
+	ok(PmTest::wait_idle($fourth), 'everything is handled');
 	PmTest::exactly_once_ok($fourth, 'keep', 'orders', 'what has survived was handled once, in order');
 	is($fourth->safe_psql('postgres', 'SELECT sum(errors), sum(lag_events) FROM pm.status'), '0|0', 'no error, no lag');
 	PmTest::no_crash_ok($fourth);

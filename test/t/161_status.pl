@@ -20,7 +20,7 @@ sub answer { my ($sql, $user) = @_; return $node->safe_psql('postgres', $sql, ex
 sub wait_for
 {
 	my ($sql, $expected, $name, %opt) = @_;
-	return ok(PmTest::wait_until($node, $sql, $expected, timeout => 30, %opt), $name)
+	return ok(PmTest::wait_until($node, $sql, $expected, %opt), $name)
 	  || diag(answer('SELECT * FROM pm.status') . "\n" . answer('SELECT * FROM pm.worker') . "\n" . answer('SELECT * FROM pm.blocker'));
 }
 
@@ -35,7 +35,7 @@ sub make
 	my ($name, $body, $arguments) = @_;
 	answer("CREATE ROLE r_$name LOGIN; GRANT USAGE ON SCHEMA pm TO r_$name; GRANT CREATE ON SCHEMA public TO r_$name; GRANT ALL ON gate TO r_$name");
 	answer("CREATE FUNCTION $name(e pm.event) RETURNS void LANGUAGE plpgsql AS \$\$ BEGIN $body END \$\$;
-		SELECT pm.create_log('log_$name'); SELECT pm.register('$name', '$name', '{log_$name}'" . ($arguments ? ", $arguments" : '') . ')', "r_$name");
+		SELECT pm.create_log('log_$name'); SELECT pm.register('$name', '$name', '{log_$name}', handler_timeout => '5 min'" . ($arguments ? ", $arguments" : '') . ')', "r_$name");
 	return;
 }
 
@@ -145,7 +145,7 @@ CREATE FUNCTION timers(e pm.event, state jsonb) RETURNS jsonb LANGUAGE plpgsql A
 	IF e.type = 'Begin' THEN PERFORM pm.set_timer('T' || i, now() + i * interval '200 ms') FROM generate_series(1, 3) i;
 	ELSIF e.type = 'T1' THEN UPDATE gate SET n = n + 1 WHERE name = 'timers'; END IF;
 	RETURN '{}'; END $$;
-SELECT pm.create_log('log_timers'); SELECT pm.create_log('other_timers'); SELECT pm.register('timers', 'timers', '{log_timers,other_timers}');
+SELECT pm.create_log('log_timers'); SELECT pm.create_log('other_timers'); SELECT pm.register('timers', 'timers', '{log_timers,other_timers}', handler_timeout => '5 min');
 SQL
 answer("INSERT INTO gate VALUES ('timers')");
 $locker = PmTest::session($node);
@@ -223,7 +223,7 @@ answer('GRANT CONNECT ON DATABASE postgres TO PUBLIC');
 # ---- eta, only where there is progress
 
 make('slow', 'PERFORM pg_sleep(0.01);', 'batch_size => 5');
-answer("INSERT INTO log_slow (stream, type) SELECT 'a', 'A' FROM generate_series(1, 300)");
+answer("INSERT INTO log_slow (stream, type) SELECT 'a', 'A' FROM generate_series(1, 3000)");
 wait_for("SELECT state, eta BETWEEN '0' AND '1 min' FROM pm.status WHERE process_manager = 'slow'", 'running|t', 'eta of a process manager that makes progress');
 answer("SELECT pm.pause('slow')");
 is(status('slow', 'state, lag > 0, eta IS NULL, rate > 1'), 'paused|t|t|t', 'paused: eta is not known');

@@ -66,7 +66,7 @@ sub answer { my ($sql, %opt) = @_; return $node->safe_psql($opt{dbname} // 'post
 sub wait_for
 {
 	my ($sql, $expected, $name, %opt) = @_;
-	return ok(PmTest::wait_until($node, $sql, $expected, timeout => 30, %opt), $name)
+	return ok(PmTest::wait_until($node, $sql, $expected, %opt), $name)
 	  || diag(answer('SELECT * FROM pm.status', %opt) . "\n" . answer('SELECT * FROM pm.worker', %opt));
 }
 
@@ -98,7 +98,7 @@ answer(<<'SQL');
 CREATE TABLE said (reason text, hint text);
 CREATE PROCEDURE listen(manager text, pattern text) LANGUAGE plpgsql AS $$
 BEGIN
-	FOR i IN 1 .. 3000 LOOP
+	FOR i IN 1 .. 18000 LOOP
 		INSERT INTO said SELECT reason, hint FROM pm.status WHERE process_manager = manager AND reason ~ pattern;
 		EXIT WHEN FOUND;
 		COMMIT;
@@ -109,7 +109,7 @@ SQL
 my $listener = PmTest::session($node);
 $listener->send("CALL listen('poor', 'max_workers')");
 answer("INSERT INTO log_poor (stream, type) VALUES ('a', 'A')");
-$listener->wait(timeout => 40);
+$listener->wait;
 is(answer('SELECT * FROM said'), 'no dispatcher runs for role "r_poor", because all places of pm.max_workers are taken (in this database: 1, in others: 0)|The role gets its turn. For more places, raise pm.max_workers, now 1, and restart the server.',
 	'another role waits for a place: how many there are, and in which databases they are taken');
 answer('ALTER SYSTEM SET pm.max_workers = 4');
@@ -146,11 +146,11 @@ take_all();
 my $scheduler = answer("SELECT pid FROM pm.worker WHERE kind = 'scheduler' AND database = 'second'");
 make('last', '', dbname => 'second');
 answer("INSERT INTO log_last (stream, type) VALUES ('a', 'A')", dbname => 'second');
-ok(PmTest::wait_until($node, "SELECT reason ~ 'process is free|^no (dispatcher|scheduler)' OR state || lag = 'idle0' FROM pm.status WHERE process_manager = 'last'", 't', dbname => 'second', timeout => 30), 'no process for a dispatcher, or another worker has given one up')
+ok(PmTest::wait_until($node, "SELECT reason ~ 'process is free|^no (dispatcher|scheduler)' OR state || lag = 'idle0' FROM pm.status WHERE process_manager = 'last'", 't', dbname => 'second'), 'no process for a dispatcher, or another worker has given one up')
   or diag(answer('SELECT * FROM pm.status', dbname => 'second'));
 note(answer("SELECT state, reason, hint FROM pm.status WHERE process_manager = 'last'", dbname => 'second'));
 answer("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'somebody else''s'");
-ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'last'", 'idle0', dbname => 'second', timeout => 60), 'with free processes it continues');
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'last'", 'idle0', dbname => 'second'), 'with free processes it continues');
 
 # ---- a database that accepts no connections
 
@@ -159,7 +159,7 @@ answer('ALTER DATABASE second ALLOW_CONNECTIONS false');
 is($inside->do("SELECT DISTINCT state FROM pm.status"), 'idle', 'the running workers stay, and are not reported as missing') if $inside->do("SELECT count(*) > 0 FROM pm.worker WHERE database = 'second'") eq 't';
 answer("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'second' AND backend_type LIKE 'pm %'");
 my $said = '';
-for (1 .. 200)
+for (1 .. 3600)
 {
 	$said = $inside->do("SELECT DISTINCT state, reason, hint FROM pm.status");
 	last if $said =~ /connections/;
@@ -170,7 +170,7 @@ $inside->do("INSERT INTO log_late (stream, type) VALUES ('a', 'A')");
 answer(($said =~ /Run (.*)\.$/)[0]);
 $inside->quit;
 answer("SELECT pm.resume('late')", dbname => 'second');
-ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'late'", 'idle0', dbname => 'second', timeout => 70), 'it continues when it accepts them again')
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'late'", 'idle0', dbname => 'second'), 'it continues when it accepts them again')
   or diag(answer('SELECT * FROM pm.status', dbname => 'second'));
 
 # ---- no launcher

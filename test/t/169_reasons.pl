@@ -33,7 +33,7 @@ sub answer { my ($sql, $user) = @_; return $node->safe_psql('postgres', $sql, ex
 sub wait_for
 {
 	my ($sql, $expected, $name, %opt) = @_;
-	return ok(PmTest::wait_until($node, $sql, $expected, timeout => 30, %opt), $name)
+	return ok(PmTest::wait_until($node, $sql, $expected, %opt), $name)
 	  || diag(answer('SELECT * FROM pm.status') . "\n" . answer('SELECT * FROM pm.worker') . "\n" . answer('SELECT * FROM pm.blocker'));
 }
 
@@ -66,7 +66,7 @@ answer('ALTER TABLE log_reads OWNER TO postgres');
 # The dispatcher may already have noticed, because the table has changed.
 like(status('reads', 'state, reason', 'r_reads'), qr/^waiting\|(?:its owner, role "r_reads", may not read the log|role "r_reads" may not read log "log_reads")$/, 'a right is missing, and there is no event yet: the owner is told');
 answer('GRANT SELECT ON log_reads TO r_reads; GRANT USAGE ON SCHEMA public TO r_reads');
-ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'reads'", 'idle', timeout => 30), 'following the hint helps');
+ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'reads'", 'idle'), 'following the hint helps');
 
 # ---- server errors
 
@@ -85,7 +85,7 @@ make('arrays', 'PERFORM pg_sleep(60);', argument => 'e pm.event[]');
 answer("INSERT INTO log_arrays (stream, type) VALUES ('a', 'A'), ('a', 'B'), ('a', 'C')");
 wait_for("SELECT position FROM pm.worker WHERE process_manager = 'arrays' AND state = 'handling'", 3, 'an array is being handled');
 answer("SELECT pg_terminate_backend(pid) FROM pm.worker WHERE process_manager = 'arrays'");
-ok(PmTest::wait_until($node, "SELECT state || (reason ~ '^the handler failed for several events up to position 3 of log \"log_arrays\".*; it is being tried again: the handler has been running for [0-9]+ s in process [0-9]+ .*; it handles the event at position 1 of') FROM pm.status WHERE process_manager = 'arrays'", 'retryingtrue', timeout => 30), 'several events have failed: the first one is tried alone')
+ok(PmTest::wait_until($node, "SELECT state || (reason ~ '^the handler failed for several events up to position 3 of log \"log_arrays\".*; it is being tried again: the handler has been running for [0-9]+ s in process [0-9]+ .*; it handles the event at position 1 of') FROM pm.status WHERE process_manager = 'arrays'", 'retryingtrue'), 'several events have failed: the first one is tried alone')
   or diag(status('arrays', '*'));
 replace('arrays', '', argument => 'e pm.event[]');
 answer("SELECT pg_cancel_backend(pid) FROM pm.worker WHERE process_manager = 'arrays'");
@@ -105,7 +105,7 @@ SQL
 my $gate = PmTest::session($node);
 $gate->do('BEGIN; LOCK TABLE slow IN ACCESS SHARE MODE');
 answer("INSERT INTO log_keys (stream, type) VALUES ('a', 'A')");
-ok(PmTest::wait_until($node, "SELECT state || (reason ~ '^the handler failed at position 1 of log \"log_keys\": no; it is being tried again: the handler has waited for a lock') FROM pm.status WHERE process_manager = 'keys'", 'retryingtrue', timeout => 30), 'about to be parked, it waits for a lock')
+ok(PmTest::wait_until($node, "SELECT state || (reason ~ '^the handler failed at position 1 of log \"log_keys\": no; it is being tried again: the handler has waited for a lock') FROM pm.status WHERE process_manager = 'keys'", 'retryingtrue'), 'about to be parked, it waits for a lock')
   or diag(status('keys', '*'));
 answer(answer("SELECT hint FROM pm.blocker WHERE process_manager = 'keys' AND hint ~ 'pg_terminate'"));
 $gate->quit;
@@ -119,7 +119,7 @@ wait_idle('waits');
 my $locker = PmTest::session($node);
 $locker->do('BEGIN; LOCK TABLE pm_catalog.parked IN ACCESS EXCLUSIVE MODE');
 answer("INSERT INTO log_waits (stream, type) VALUES ('a', 'A')");
-ok(PmTest::wait_until($node, "SELECT state || wait_event_type FROM pm.worker WHERE role = 'r_waits'", 'readingLock', timeout => 30), 'a dispatcher waits for a lock before it reads');
+ok(PmTest::wait_until($node, "SELECT state || wait_event_type FROM pm.worker WHERE role = 'r_waits'", 'readingLock'), 'a dispatcher waits for a lock before it reads');
 $locker->do('COMMIT');
 wait_idle('waits');
 
@@ -134,7 +134,7 @@ my $resumes = PmTest::session($node);
 $starts->do('BEGIN; LOCK TABLE pg_catalog.pg_db_role_setting IN ACCESS EXCLUSIVE MODE');
 $resumes->do("SELECT pm.resume('starts')");
 my $said = '';
-for (1 .. 200)
+for (1 .. 3600)
 {
 	$said = $starts->do("SELECT state, reason FROM pm.status WHERE process_manager = 'starts'");
 	last if $said =~ /started/;

@@ -26,7 +26,7 @@ answer("INSERT INTO orders (stream, type) SELECT 's' || i, 't' FROM generate_ser
 my $first = "SELECT count(*) FROM pm.worker WHERE process_manager = 'slow' AND lane = 0 AND state = 'handling'";
 for my $steer ("pm.pause('slow')", "pm.seek('slow', 'orders', 0)", "pm.unregister('slow')")
 {
-	ok(PmTest::wait_until($node, $first, 1, timeout => 20, every => 0.01), "$steer: the first lane is running");
+	ok(PmTest::wait_until($node, $first, 1, every => 0.01), "$steer: the first lane is running");
 	# In one session: on a busy machine, events are handled while another one starts.
 	my @seen = grep { length } split /\n/, answer("SELECT count(*) FROM seen; SELECT $steer; SELECT count(*) FROM seen");
 	cmp_ok($seen[-1] - $seen[0], '<=', 2, "$steer waits for what runs already");
