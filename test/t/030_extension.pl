@@ -23,16 +23,21 @@ for my $round (1 .. 20)
 	PmTest::create_handler($node, 'keep', user => 'app',
 		# in every other round a batch is running when the extension is dropped
 		after => $round % 2 ? '' : "PERFORM pg_sleep(0.2) WHERE e.position > 3;");
-	$node->safe_psql('postgres', <<"SQL", extra_params => [ '-U', 'app' ]);
+	my $appended = (split /\n/, $node->safe_psql('postgres', <<"SQL", extra_params => [ '-U', 'app' ]))[-1];
 SELECT pm.create_log('$log');
 SELECT pm.register('keep', 'keep', '{$log}', batch_size => 1);
 INSERT INTO $log (stream, type) SELECT 'a', 'A' FROM generate_series(1, 2);
 SELECT pm.append('$log', 'b', 'B');
+SELECT extract(epoch FROM clock_timestamp());
 SQL
-	my $start = PmTest::seconds { $ok &&= PmTest::wait_seen($node, 'keep', 3, timeout => 20); };
+	$ok &&= PmTest::wait_seen($node, 'keep', 3);
+	my $start = PmTest::handled_at($node, 'true') - $appended;
+	my @workers = split /\n/, $node->safe_psql('postgres', $workers =~ s/count\(\*\)/pid/r);
 	$node->safe_psql('postgres', "INSERT INTO $log (stream, type) SELECT 'c', 'C' FROM generate_series(1, 4)",
 		extra_params => [ '-U', 'app' ]);
-	my $drop = PmTest::seconds { $node->safe_psql('postgres', 'SET client_min_messages = warning; DROP EXTENSION pm CASCADE'); };
+	my ($drop, $rc, undef, $err) = PmTest::timed_psql($node, 'SET client_min_messages = warning; DROP EXTENSION pm CASCADE');
+	my $leave = PmTest::wait_ended(@workers) // 'inf';
+	diag("round $round: $err") if $rc;
 	# The table is still there with all its events, as a plain table.
 	$node->safe_psql('postgres', "INSERT INTO $log (stream, type) VALUES ('d', 'D')", extra_params => [ '-U', 'app' ]);
 	my $answer = $node->safe_psql('postgres', <<"SQL");
@@ -42,7 +47,7 @@ SELECT (SELECT count(*) FROM $log), (SELECT count(*) FROM pg_trigger WHERE tgrel
 SQL
 	diag("round $round: $answer") if $answer ne '8|0|0|0';
 	$ok &&= $answer eq '8|0|0|0';
-	my $leave = PmTest::seconds { $ok &&= PmTest::wait_until($node, $workers, '0', timeout => 20); };
+	$ok &&= $rc == 0 && PmTest::wait_until($node, $workers, '0');
 	$good++ if $ok;
 	($slowest_start, $slowest_drop, $slowest_leave) =
 	  map { $_->[0] > $_->[1] ? $_->[0] : $_->[1] } [ $slowest_start, $start ], [ $slowest_drop, $drop ], [ $slowest_leave, $leave ];
@@ -60,14 +65,14 @@ PmTest::create_handler($node, 'keep');
 $node->safe_psql('postgres', "SELECT pm.create_log('orders'); SELECT pm.register('keep', 'keep', '{orders}')");
 $node->safe_psql('postgres', "SET client_min_messages = warning; BEGIN; DROP EXTENSION pm CASCADE; ROLLBACK");
 $node->safe_psql('postgres', "INSERT INTO orders (stream, type) VALUES ('x', 'X')");
-ok(PmTest::wait_seen($node, 'keep', 1, timeout => 20), 'a DROP EXTENSION that is rolled back changes nothing');
+ok(PmTest::wait_seen($node, 'keep', 1), 'a DROP EXTENSION that is rolled back changes nothing');
 # Workers wait for the extension, and lock no table before that: otherwise each could wait for the other.
 {
 	my $session = PmTest::session($node);
 
 	$session->do('SET client_min_messages = warning; BEGIN; DROP EXTENSION pm CASCADE');
 	$node->reload;
-	ok(PmTest::wait_until($node, q{SELECT count(*) > 0 FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE backend_type LIKE 'pm %' AND locktype = 'object' AND NOT granted}, 't', timeout => 20),
+	ok(PmTest::wait_until($node, q{SELECT count(*) > 0 FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE backend_type LIKE 'pm %' AND locktype = 'object' AND NOT granted}, 't'),
 		'a worker waits for the extension');
 	is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE backend_type LIKE 'pm %' AND locktype = 'relation' AND relation >= 16384}),
 		'0', 'without a lock on a table');
@@ -83,7 +88,7 @@ COMMIT;
 SQL
 PmTest::create_handler($node, 'keep');
 $node->safe_psql('postgres', "SELECT pm.create_log('again'); SELECT pm.register('keep', 'keep', '{again}'); INSERT INTO again (stream, type) VALUES ('x', 'X')");
-ok(PmTest::wait_seen($node, 'keep', 2, timeout => 20), 'dropped and created in one transaction: the new extension works');
+ok(PmTest::wait_seen($node, 'keep', 2), 'dropped and created in one transaction: the new extension works');
 $node->safe_psql('postgres', "INSERT INTO orders (stream, type) VALUES ('y', 'Y')");
 is($node->safe_psql('postgres', 'SELECT count(*) FROM orders'), '2', 'the old table accepts inserts');
 

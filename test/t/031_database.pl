@@ -32,7 +32,7 @@ SELECT pm.create_log('orders');
 SELECT pm.register('keep', 'keep', '{orders}', batch_size => 5, handler_timeout => '60 s');
 INSERT INTO orders (stream, type) SELECT 'a', 'A' FROM generate_series(1, 3);
 SQL
-	return PmTest::wait_seen($node, 'keep', 3, dbname => $name, timeout => 20);
+	return PmTest::wait_seen($node, 'keep', 3, dbname => $name);
 }
 
 # The pids of the workers of a database, in a fixed order of kinds.
@@ -43,15 +43,14 @@ sub workers
 		"SELECT string_agg(backend_type || ' ' || pid, ',' ORDER BY backend_type, pid) FROM pg_stat_activity WHERE datname = '$name' AND backend_type LIKE 'pm %'");
 }
 
-# Runs a command as a role. Returns (worked, seconds, error).
+# Runs a command as a role. Returns (worked, seconds, error). DROP DATABASE and others do a checkpoint, which would take the
+# longer the more has been written before: that is done first.
 sub command
 {
 	my ($sql, %opt) = @_;
-	my ($rc, $err);
-	my $seconds = PmTest::seconds
-	{
-		($rc, undef, $err) = $node->psql($opt{dbname} // 'postgres', $sql, extra_params => $opt{user} ? [ '-U', $opt{user} ] : []);
-	};
+	$node->safe_psql('postgres', 'CHECKPOINT') if $sql =~ /DATABASE/;
+	my ($seconds, $rc, undef, $err) = PmTest::timed_psql($node, $sql, %opt);
+
 	return ($rc == 0, $seconds, $err);
 }
 
@@ -87,18 +86,19 @@ is($node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE bac
 
 ok(database('stays', after => 'IF e.position > 3 THEN FOR i IN 1 .. 2000000000 LOOP END LOOP; END IF;'), 'one database is left');
 $node->safe_psql('stays', "INSERT INTO orders (stream, type) VALUES ('b', 'B')");
-ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE state = 'handling'", 1, dbname => 'stays', timeout => 10),
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE state = 'handling'", 1, dbname => 'stays'),
 	'a handler runs there')
   or diag($node->safe_psql('stays', 'SELECT * FROM pm.worker'));
 my $before = workers('stays');
-my $slow = 0;
+my @drops;
 for my $round (1 .. 10)
 {
 	$node->safe_psql('postgres', 'CREATE DATABASE another');
 	my ($ok, $seconds) = command('DROP DATABASE another');
-	$slow = $seconds if $seconds > $slow;
+	push @drops, $seconds;
 }
-cmp_ok($slow, '<', 1.5, sprintf('DROP DATABASE of another is not delayed (%.2f s)', $slow));
+# The handler there runs all the time, so each of them would be delayed. On a busy machine a single one takes long anyway.
+cmp_ok(PmTest::median(@drops), '<', 1.5, 'DROP DATABASE of another is not delayed (' . join(', ', map { sprintf '%.2f', $_ } @drops) . ' s)');
 is(workers('stays'), $before, 'no worker was disturbed');
 
 # ---- a role without the right does not make workers end
@@ -124,11 +124,11 @@ for my $sql ('DROP DATABASE d', 'ALTER DATABASE d RENAME TO e', 'CREATE DATABASE
 }
 $session->quit;
 $node->safe_psql('d', "INSERT INTO orders (stream, type) VALUES ('c', 'C')");
-ok(PmTest::wait_seen($node, 'keep', 4, dbname => 'd', timeout => 10), 'events are handled again');
+ok(PmTest::wait_seen($node, 'keep', 4, dbname => 'd'), 'events are handled again');
 
 # ---- RENAME
 
-$slow = 0;
+my $slow = 0;
 $good = 0;
 my $name = 'd';
 my $n = 4;
@@ -141,7 +141,7 @@ for my $round (1 .. 6)
 	$slow = $seconds if $seconds > $slow;
 	$node->safe_psql($name, "INSERT INTO orders (stream, type) VALUES ('r', 'R')");
 	$n++;
-	$good++ if $ok && PmTest::wait_seen($node, 'keep', $n, dbname => $name, timeout => 20);
+	$good++ if $ok && PmTest::wait_seen($node, 'keep', $n, dbname => $name);
 }
 is($good, 6, 'ALTER DATABASE RENAME in a loop: events are handled under the new name');
 cmp_ok($slow, '<', 5, sprintf('RENAME within 5 s (%.2f s)', $slow));
@@ -155,7 +155,7 @@ $node->safe_psql('postgres', "CREATE TABLESPACE elsewhere LOCATION '$space'");
 	ok($ok, 'SET TABLESPACE') or diag($err);
 	$node->safe_psql($name, "INSERT INTO orders (stream, type) VALUES ('t', 'T')");
 	$n++;
-	ok(PmTest::wait_seen($node, 'keep', $n, dbname => $name, timeout => 20), 'events are handled in the other tablespace');
+	ok(PmTest::wait_seen($node, 'keep', $n, dbname => $name), 'events are handled in the other tablespace');
 	($ok, $seconds, $err) = command("ALTER DATABASE $name SET TABLESPACE pg_default");
 	ok($ok, 'SET TABLESPACE back to pg_default') or diag($err);
 }
@@ -173,7 +173,7 @@ for my $round (1 .. 6)
 	$slow = $seconds if $seconds > $slow;
 	$node->safe_psql($name, "INSERT INTO orders (stream, type) VALUES ('o', 'O')");
 	$n++;
-	$good-- if !PmTest::wait_seen($node, 'keep', $n, dbname => $name, timeout => 20);
+	$good-- if !PmTest::wait_seen($node, 'keep', $n, dbname => $name);
 }
 is($good, 6, 'CREATE DATABASE ... TEMPLATE in a loop: the original continues');
 cmp_ok($slow, '<', 8, sprintf('CREATE DATABASE ... TEMPLATE within 8 s (%.2f s)', $slow));
@@ -188,14 +188,14 @@ like(
 PmTest::create_handler($node, 'fresh', dbname => 'copy_1', user => 'app');
 $node->safe_psql('copy_1', "SELECT pm.register('fresh', 'fresh', '{orders}', start_at => 'end')", extra_params => [ '-U', 'app' ]);
 $node->safe_psql('copy_1', "INSERT INTO orders (stream, type) VALUES ('copy', 'C')");
-ok(PmTest::wait_seen($node, 'fresh', 1, dbname => 'copy_1', timeout => 20), 'a new process manager in the copy runs');
+ok(PmTest::wait_seen($node, 'fresh', 1, dbname => 'copy_1'), 'a new process manager in the copy runs');
 is($node->safe_psql('copy_1', "SELECT count(*) FROM seen WHERE stream = 'copy' AND pm = 'keep'"), '0', 'the copied one does not');
 my ($ok, undef, $err) = command("SELECT pm.catch_up('keep')", dbname => 'copy_1', user => 'app');
 like($err, qr/this database is a copy/, 'pm.catch_up does not run it either');
 ($ok, undef, $err) = command("SELECT pm.resume('keep')", dbname => 'copy_1', user => 'stranger');
 ok(!$ok, 'another role may not resume it');
 $node->safe_psql('copy_1', 'SELECT pm.resume()', extra_params => [ '-U', 'app' ]);
-ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE stream = 'copy' AND pm = 'keep'", 2, dbname => 'copy_1', timeout => 20),
+ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE stream = 'copy' AND pm = 'keep'", 2, dbname => 'copy_1'),
 	'pm.resume() adopts it: it continues from its cursor');
 PmTest::exactly_once_ok($node, 'keep', 'orders', 'in the copy everything was handled once', dbname => 'copy_1');
 PmTest::exactly_once_ok($node, 'keep', 'orders', 'and in the original', dbname => $name);
@@ -209,10 +209,10 @@ my $first = $node->safe_psql('postgres', $scheduler);
 is(join(' ', map { waits_in_log("copy_$_") } 1, 2), '1 1', "the server's log says once that a copy waits");
 like(slurp_file($node->logfile), qr/which is a copy\n.*DETAIL: .*another database or cluster: 1\.\n.*HINT: .*SELECT pm\.resume\(\) in that database as a superuser/, 'and how to end it');
 $node->safe_psql('postgres', "SELECT pg_terminate_backend($first)");
-ok(PmTest::wait_until($node, "SELECT count(*) FROM ($scheduler) s(pid) WHERE pid <> $first", '1', timeout => 20), 'another scheduler starts');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM ($scheduler) s(pid) WHERE pid <> $first", '1'), 'another scheduler starts');
 PmTest::create_handler($node, 'more', dbname => 'copy_2', user => 'app');
 $node->safe_psql('copy_2', "SELECT pm.register('more', 'more', '{orders}', start_at => 'end'); INSERT INTO orders (stream, type) VALUES ('m', 'M')", extra_params => [ '-U', 'app' ]);
-ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'more'", 1, dbname => 'copy_2', timeout => 20), 'and works');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'more'", 1, dbname => 'copy_2'), 'and works');
 is(waits_in_log('copy_2'), 1, 'it does not repeat the line');
 is(waits_in_log($name), 0, 'no line about the original');
 

@@ -32,8 +32,8 @@ is($node->safe_psql('postgres', 'SELECT pm.stat_reset(); SELECT events IS NULL, 
 sub catch_up
 {
 	my ($args) = @_;
-	my ($rc, $stdout, $stderr) = $node->psql('postgres', "SELECT pm.catch_up($args)", extra_params => [ '-U', 'app' ]);
-	return $rc == 0 ? ($stdout, $stderr) : ("failed: $stderr", $stderr);
+	my ($seconds, $rc, $stdout, $stderr) = PmTest::timed_psql($node, "SELECT pm.catch_up($args)", user => 'app');
+	return $rc == 0 ? ($stdout, $stderr, $seconds) : ("failed: $stderr", $stderr, $seconds);
 }
 
 $node->safe_psql('postgres', "INSERT INTO orders (stream, type) SELECT 'a', 'A' FROM generate_series(1, 250)");
@@ -47,7 +47,7 @@ my $writer = PmTest::session($node);
 $writer->do("BEGIN; INSERT INTO orders (stream, type) VALUES ('late', 'L')");
 $node->safe_psql('postgres', "INSERT INTO orders (stream, type) SELECT 'b', 'B' FROM generate_series(1, 10)");
 my ($took, $notice);
-$took = PmTest::seconds { ($out, $notice) = catch_up("'keep'"); };
+($out, $notice, $took) = catch_up("'keep'");
 like($notice, qr/NOTICE: /, 'with an open writer: a NOTICE');
 my $pid = $writer->pid;
 like($notice, qr/\b$pid\b/, 'the NOTICE names the session');
@@ -134,7 +134,7 @@ is($node->safe_psql('postgres', "INSERT INTO orders (stream, type) VALUES ('u', 
 $node->stop('fast');
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'pm'\n");
 $node->start;
-ok(PmTest::wait_idle($node, timeout => 30), 'preloaded: workers handle what is left');
+ok(PmTest::wait_idle($node), 'preloaded: workers handle what is left');
 PmTest::exactly_once_ok($node, 'keep', 'orders');
 
 # ---- pm.launcher
@@ -144,19 +144,25 @@ for my $round (1 .. 3)
 {
 	$node->safe_psql('postgres', 'ALTER SYSTEM SET pm.launcher = off');
 	$node->reload;
-	ok(PmTest::wait_until($node, $workers, '0', timeout => 15), 'pm.launcher = off: the workers end');
+	ok(PmTest::wait_until($node, $workers, '0'), 'pm.launcher = off: the workers end');
 	is( $node->safe_psql('postgres', 'SELECT state, reason, hint FROM pm.status'),
 		'waiting|no worker runs, because pm.launcher is off|Set pm.launcher = on and reload the configuration.',
 		'pm.status says so');
 	(undef, undef, $err) = $node->psql('postgres', "SELECT pm.register('keep', 'keep', '{orders}')", extra_params => [ '-U', 'app' ]);
 	like($err, qr/WARNING: .*pm\.launcher is off/s, 'pm.register warns');
-	$node->safe_psql('postgres', "INSERT INTO orders (stream, type) VALUES ('off', 'O')");
-	is((catch_up("'keep'"))[0], '1', 'pm.catch_up still works') if $round == 1;
+	my $append = "INSERT INTO orders (stream, type) VALUES ('off', 'O')";
+	$node->safe_psql('postgres', $append);
+	if ($round == 1)
+	{
+		is((catch_up("'keep'"))[0], '1', 'pm.catch_up still works');
+		$node->safe_psql('postgres', $append);
+	}
 	$node->safe_psql('postgres', 'ALTER SYSTEM SET pm.launcher = on');
 	$node->reload;
-	my $ok;
-	$took = PmTest::seconds { $ok = PmTest::wait_idle($node, timeout => 15); };
-	ok($ok, sprintf('pm.launcher = on: they come back (%.1f s)', $took));
+	my $on = time;
+	ok(PmTest::wait_idle($node), 'pm.launcher = on: they come back');
+	$took = PmTest::handled_at($node, "pm = 'keep'") - $on;
+	note(sprintf('the event is handled %.1f s after the reload', $took));
 	cmp_ok($took, '<', 5, 'it is handled within 5 s');
 }
 PmTest::exactly_once_ok($node, 'keep', 'orders');

@@ -39,7 +39,7 @@ sub answer
 sub wait_dispatchers
 {
 	my ($role, $count, $name) = @_;
-	return ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE kind = 'dispatcher' AND role = '$role' AND pid IS NOT NULL", $count, timeout => 20), $name)
+	return ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE kind = 'dispatcher' AND role = '$role' AND pid IS NOT NULL", $count), $name)
 	  || diag(answer('SELECT kind, role, state, since, process_manager, lane FROM pm.worker'));
 }
 
@@ -57,11 +57,11 @@ PmTest::create_handler($node, 'visitor', user => 'app', after => $waits);
 answer("SELECT pm.register('visitor', 'visitor', '{visits}', lanes => 4, handler_timeout => '1 min')", 'app');
 answer("INSERT INTO visits (stream, type) SELECT 'v' || i, 'V' FROM generate_series(1, 100) i", 'app');
 my $at_the_gate = "FROM pm.worker WHERE kind = 'dispatcher' AND role = 'app' AND process_manager = 'visitor' AND state = 'handling'";
-ok(PmTest::wait_until($node, "SELECT count(DISTINCT pid), string_agg(lane::text, ' ' ORDER BY lane) $at_the_gate", '4|0 1 2 3', timeout => 20), 'four lanes are handled concurrently, each by its own dispatcher')
+ok(PmTest::wait_until($node, "SELECT count(DISTINCT pid), string_agg(lane::text, ' ' ORDER BY lane) $at_the_gate", '4|0 1 2 3'), 'four lanes are handled concurrently, each by its own dispatcher')
   or diag(answer('SELECT * FROM pm.worker'));
 is(answer("SELECT string_agg(DISTINCT state, ' ') FROM pm.status WHERE process_manager = 'visitor'"), 'running', 'pm.status shows them running');
 answer('DELETE FROM gate');
-ok(PmTest::wait_idle($node, timeout => 20), 'all calls have ended');
+ok(PmTest::wait_idle($node), 'all calls have ended');
 PmTest::once_in_key_order_ok($node, 'visitor', "SELECT 'visits' AS log, position AS pos, stream AS key FROM visits");
 is(answer("SELECT count(DISTINCT pid) FROM seen WHERE pm = 'visitor'"), 4, 'there were four sessions');
 # as many dispatchers as lanes
@@ -87,19 +87,19 @@ answer("INSERT INTO visits (stream, type) SELECT 's' || i % 20, CASE WHEN i = 25
 my $bad = answer("SELECT position FROM visits WHERE type = 'bad'");
 my $bad_lane = answer("SELECT pm_catalog.lane_of('s5', 4)");
 my $others_lag = "SELECT coalesce(sum(lag), 0) FROM pm.status WHERE process_manager = 'suicide' AND lane <> $bad_lane";
-ok(PmTest::wait_until($node, "SELECT (SELECT is_called FROM ends), ($others_lag), (SELECT count(*) FROM pm.worker WHERE kind = 'dispatcher' AND state = 'idle')", 't|0|3', timeout => 20), 'a dispatcher is terminated, and the other lanes continue')
+ok(PmTest::wait_until($node, "SELECT (SELECT is_called FROM ends), ($others_lag), (SELECT count(*) FROM pm.worker WHERE kind = 'dispatcher' AND state = 'idle')", 't|0|3'), 'a dispatcher is terminated, and the other lanes continue')
   or diag(answer('SELECT * FROM pm.worker') . answer('SELECT * FROM pm.status'));
 answer("SELECT pg_terminate_backend(pid) FROM pm.worker WHERE kind = 'dispatcher' AND state = 'idle' LIMIT 1");
-ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE kind = 'dispatcher' AND state = 'idle'", 2, timeout => 20), 'another dispatcher is terminated');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE kind = 'dispatcher' AND state = 'idle'", 2), 'another dispatcher is terminated');
 answer("INSERT INTO visits (stream, type) SELECT 's' || i % 20, 'good' FROM generate_series(1, 60) i", 'app');
-ok(PmTest::wait_until($node, "SELECT count(*) > 0 FROM pm.status WHERE process_manager = 'suicide' AND lag = 0 AND lane <> $bad_lane", 't', timeout => 20), 'the remaining lanes continue')
+ok(PmTest::wait_until($node, "SELECT count(*) > 0 FROM pm.status WHERE process_manager = 'suicide' AND lag = 0 AND lane <> $bad_lane", 't'), 'the remaining lanes continue')
   or diag(answer('SELECT * FROM pm.worker') . answer('SELECT * FROM pm.status'));
 is(answer('SELECT last_value FROM ends'), 1, 'no dispatcher has taken the lane of the first one');
 kill('CONT', $scheduler) == 1 or die "no scheduler\n";
-ok(PmTest::wait_until($node, "SELECT state, attempts FROM pm.parked WHERE process_manager = 'suicide' AND position = $bad", 'dead|3', timeout => 30), 'the event of a handler that terminates its session is parked after max_attempts')
+ok(PmTest::wait_until($node, "SELECT state, attempts FROM pm.parked WHERE process_manager = 'suicide' AND position = $bad", 'dead|3'), 'the event of a handler that terminates its session is parked after max_attempts')
   or diag(answer('SELECT * FROM pm.status') . answer('SELECT * FROM pm.parked'));
 is(answer('SELECT last_value FROM ends'), 3, 'it has terminated as many sessions: no other dispatcher has tried it in between');
-ok(PmTest::wait_until($node, "SELECT sum(lag), sum(parked), sum(errors) FROM pm.status WHERE process_manager = 'suicide'", '0|5|3', timeout => 20), 'it is counted, and the other lanes have gone on');
+ok(PmTest::wait_until($node, "SELECT sum(lag), sum(parked), sum(errors) FROM pm.status WHERE process_manager = 'suicide'", '0|5|3'), 'it is counted, and the other lanes have gone on');
 PmTest::once_in_key_order_ok($node, 'suicide', "SELECT 'visits' AS log, position AS pos, stream AS key FROM visits WHERE stream LIKE 's%' AND (stream <> 's5' OR position < $bad)", 'all other keys are handled once and in order');
 wait_dispatchers('app', 4, 'all dispatchers are there again');
 answer("SELECT pm.unregister('suicide')", 'app');
@@ -230,7 +230,7 @@ cmp_ok($nested, '>', 0, 'and again before they had passed the previous change');
 cmp_ok($ended, '>', 0, 'dispatchers were terminated');
 cmp_ok($most, '>=', 4, 'there were several at once');
 
-ok(PmTest::wait_until($node, <<'SQL', '0|0|0', timeout => 60), 'everything is handled')
+ok(PmTest::wait_until($node, <<'SQL', '0|0|0'), 'everything is handled')
 SELECT (SELECT count(*) FROM pm.status WHERE lag > 0 OR state NOT IN ('idle', 'running')),
 	(SELECT count(*) FROM pm.timer t WHERE due < now() AND NOT EXISTS (SELECT FROM pm.parked p WHERE p.process_manager = t.process_manager AND p.key = t.key)),
 	(SELECT count(*) FROM pm.parked WHERE state = 'failing')
@@ -244,7 +244,7 @@ PmTest::once_in_key_order_ok($node, 'main', "SELECT log, pos, key FROM events WH
 # corrected, with another number of lanes
 answer("DELETE FROM broken; SELECT pm.register('main', $how{main}, lanes => 3); SELECT count(pm.retry(process_manager, log, position)) FROM pm.parked WHERE state = 'dead'", 'app');
 answer("SELECT pm.register('main', $how{main}, lanes => 4)", 'app');
-ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM pm.timer), (SELECT sum(lag) FROM pm.status)", '0|0|0', timeout => 60), 'corrected and retried, nothing is parked, and all timers have fired')
+ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM pm.timer), (SELECT sum(lag) FROM pm.status)", '0|0|0'), 'corrected and retried, nothing is parked, and all timers have fired')
   or diag(answer('SELECT process_manager, log, position, key, state, attempts, message, retry_at FROM pm.parked LIMIT 20') . answer('SELECT * FROM pm.timer LIMIT 20'));
 PmTest::once_in_key_order_ok($node, 'main', 'SELECT log, pos, key FROM events');
 PmTest::once_in_key_order_ok($node, $_, 'SELECT log, pos, stream AS key FROM events') for qw(streams arrays neighbor);
@@ -283,12 +283,13 @@ for my $busy (0, 1)
 	{
 		answer("SELECT pm.pause('modest')", 'other');
 		answer("INSERT INTO visits (stream, type) SELECT 'g' || i, 'G' FROM generate_series(1, 1000) i", 'app');
-		ok(PmTest::wait_until($node, "SELECT count(DISTINCT pid) FROM pm.worker WHERE role = 'app' AND process_manager = 'greedy' AND state = 'handling'", 2, timeout => 20), 'it has all places again, and is busy')
+		ok(PmTest::wait_until($node, "SELECT count(DISTINCT pid) FROM pm.worker WHERE role = 'app' AND process_manager = 'greedy' AND state = 'handling'", 2), 'it has all places again, and is busy')
 		  or diag(answer('SELECT * FROM pm.worker'));
 	}
 	answer("INSERT INTO payments (stream, type) VALUES ('m', 'M'); SELECT pm.resume('modest')", 'other');
-	my $ok;
-	my $took = PmTest::seconds { $ok = PmTest::wait_seen($node, 'modest', $busy + 1, timeout => 20); };
+	my $since = time;
+	my $ok = PmTest::wait_seen($node, 'modest', $busy + 1);
+	my $took = PmTest::handled_at($node, "pm = 'modest'") - $since;
 	ok($ok, sprintf('another role gets a dispatcher for its event (%s, %.1f s)', $busy ? 'busy' : 'idle', $took))
 	  or diag(answer('SELECT * FROM pm.worker'));
 	cmp_ok($took, '<', 10, 'the other role is served within seconds');
@@ -296,7 +297,7 @@ for my $busy (0, 1)
 cmp_ok(answer("SELECT sum(lag) FROM pm.status WHERE process_manager = 'greedy'"), '>', 0, 'while the first role was still busy');
 cmp_ok(answer("SELECT count(*) FROM pm.worker WHERE kind = 'dispatcher'"), '<=', 2, 'there are no more dispatchers than pm.max_workers');
 # four lanes take turns in one or two dispatchers
-ok(PmTest::wait_until($node, "SELECT count(*) FROM (SELECT lane FROM pm.status s WHERE process_manager = 'greedy' AND handled > 0) x", 4, timeout => 20), 'the lanes take turns when there are fewer dispatchers');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM (SELECT lane FROM pm.status s WHERE process_manager = 'greedy' AND handled > 0) x", 4), 'the lanes take turns when there are fewer dispatchers');
 answer("SELECT pm.pause('greedy')", 'app');
 
 PmTest::no_crash_ok($node);

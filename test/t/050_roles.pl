@@ -66,7 +66,7 @@ sub said
 sub wait_said
 {
 	my ($pm, $key, $n) = @_;
-	return PmTest::wait_until($node, "SELECT count(*) FROM said WHERE pm = '$pm' AND key = '$key'", $n // 1, timeout => 20);
+	return PmTest::wait_until($node, "SELECT count(*) FROM said WHERE pm = '$pm' AND key = '$key'", $n // 1);
 }
 
 sub status
@@ -159,7 +159,7 @@ append('Super');
 ok(wait_said('super', 'ran'), "a superuser's own handler runs");
 $node->safe_psql('postgres', 'ALTER FUNCTION super(pm.event) OWNER TO alice');
 append('Super');
-ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'super' AND reason LIKE '%no superuser owns%'", 'waiting', timeout => 20),
+ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'super' AND reason LIKE '%no superuser owns%'", 'waiting'),
 	'when the handler gets another owner, it does not run any more, and pm.status says why');
 is($node->safe_psql('postgres', "SELECT count(*) FROM said WHERE pm = 'super'"), '1', 'it has never run');
 $node->safe_psql('postgres', "SELECT pm.unregister('super')");
@@ -174,7 +174,7 @@ PmTest::create_handler($node, 'keep_bob', user => 'bob');
 PmTest::create_handler($node, 'keep_carol', user => 'carol');
 as('bob', "SELECT pm.register('keep_bob', 'keep_bob', '{orders}', start_at => 'beginning', on_failure => 'halt')");
 as('carol', "SELECT pm.register('keep_carol', 'keep_carol', '{orders}', start_at => 'beginning')");
-ok(PmTest::wait_idle($node, timeout => 20), 'all are idle');
+ok(PmTest::wait_idle($node), 'all are idle');
 
 my $end = "SELECT pg_terminate_backend(pid, 10000) FROM pm.worker WHERE role = 'carol' AND kind = 'dispatcher'";
 my @changes = (
@@ -193,14 +193,15 @@ for my $change (@changes)
 	$node->safe_psql('postgres', $break);
 	append('Broken', 5);
 	# on a busy machine no dispatcher may have started yet
-	ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'keep_carol' AND reason NOT LIKE 'no dispatcher runs%'", 'waiting', timeout => 20), "$name: waiting");
+	ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'keep_carol' AND reason NOT LIKE 'no dispatcher runs%'", 'waiting'), "$name: waiting");
 	like(status('keep_carol'), $reason, "$name: pm.status says why");
-	ok(PmTest::wait_until($node, "SELECT lag FROM pm.status WHERE process_manager = 'keep_bob'", 0, timeout => 20), "$name: others continue");
+	ok(PmTest::wait_until($node, "SELECT lag FROM pm.status WHERE process_manager = 'keep_bob'", 0), "$name: others continue");
 	is($node->safe_psql('postgres', "SELECT attempts FROM pm.status WHERE process_manager = 'keep_carol'"), 0, "$name: no attempt is counted");
 	if (defined $mend) { $node->safe_psql('postgres', $mend); }
 	else { PmTest::create_handler($node, 'keep_carol', user => 'carol'); }
-	my $ok;
-	my $took = PmTest::seconds { $ok = PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'keep_carol'", 'idle0', timeout => 20); };
+	my $since = time;
+	my $ok = PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'keep_carol'", 'idle0');
+	my $took = PmTest::handled_at($node, "pm = 'keep_carol'") - $since;
 	ok($ok, sprintf('%s undone: it continues (%.1f s)', $name, $took));
 	cmp_ok($took, '<', 8, "$name undone: the event is soon handled");
 }
@@ -208,7 +209,7 @@ PmTest::exactly_once_ok($node, 'keep_carol', 'orders', 'carol: nothing is lost o
 
 $node->safe_psql('postgres', 'ALTER ROLE carol RENAME TO caroline');
 append('Renamed', 3);
-ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'keep_carol'", 'idle0', timeout => 20), "after RENAME the role's process manager continues");
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'keep_carol'", 'idle0'), "after RENAME the role's process manager continues");
 is($node->safe_psql('postgres', "SELECT owner FROM pm.process_manager WHERE name = 'keep_carol'"), 'caroline', 'under its new name');
 PmTest::exactly_once_ok($node, 'keep_carol', 'orders');
 
@@ -217,19 +218,19 @@ PmTest::exactly_once_ok($node, 'keep_carol', 'orders');
 like($err, qr/owner of type pm_process_manager\.keep_carol/, 'the owner of a process manager cannot be dropped');
 $node->safe_psql('postgres', 'REASSIGN OWNED BY caroline TO bob; DROP OWNED BY caroline; DROP ROLE caroline');
 append('Dropped', 3);
-ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'keep_carol'", 'idle0', timeout => 20), 'after REASSIGN OWNED it continues');
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'keep_carol'", 'idle0'), 'after REASSIGN OWNED it continues');
 is($node->safe_psql('postgres', "SELECT owner FROM pm.process_manager WHERE name = 'keep_carol'"), 'bob', 'as the new owner');
-ok(PmTest::wait_until($node, "SELECT lag FROM pm.status WHERE process_manager = 'keep_bob'", 0, timeout => 20), 'others continue');
+ok(PmTest::wait_until($node, "SELECT lag FROM pm.status WHERE process_manager = 'keep_bob'", 0), 'others continue');
 $node->safe_psql('postgres', "SELECT pm.unregister('keep_carol')");
 is($node->safe_psql('postgres', "SELECT count(*) FROM pm.status WHERE process_manager = 'keep_carol'"), '0', 'a superuser can unregister it');
 
 # REVOKE while a dispatcher is busy: the handler fails because of the missing right.
 $node->safe_psql('postgres', 'REVOKE INSERT ON seen FROM PUBLIC; GRANT INSERT ON seen TO alice');
 append('NoInsert');
-ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'keep_bob'", 'retrying', timeout => 20), 'a right of the handler is revoked: retrying');
+ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'keep_bob'", 'retrying'), 'a right of the handler is revoked: retrying');
 like(status('keep_bob'), qr/permission denied for table seen/, 'pm.status shows the error');
 $node->safe_psql('postgres', 'GRANT INSERT ON seen TO PUBLIC');
-ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'keep_bob'", 'idle0', timeout => 30), 'granted again, it continues');
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'keep_bob'", 'idle0'), 'granted again, it continues');
 PmTest::exactly_once_ok($node, 'keep_bob', 'orders');
 
 # ---- what a role can see and change
@@ -284,7 +285,7 @@ handler('dave', 'finds', <<'SQL');
 SQL
 as('dave', "SELECT pm.register('leaves', 'leaves', '{orders}', types => '{Leave}', start_at => 'end', batch_size => 1);
 			SELECT pm.register('finds', 'finds', '{orders}', types => '{Find}', start_at => 'end', batch_size => 1)");
-ok(PmTest::wait_idle($node, timeout => 20), 'idle');
+ok(PmTest::wait_idle($node), 'idle');
 my $same = 0;
 for my $round (1 .. 3)
 {
@@ -319,7 +320,7 @@ for my $round (1 .. 3)
 	append('Many', 10);
 	my $ok;
 	my $took = PmTest::seconds { $ok = PmTest::wait_until($node,
-		"SELECT count(*) FROM seen WHERE pm LIKE 'many%'", $many * 10 * $round, timeout => 40); };
+		"SELECT count(*) FROM seen WHERE pm LIKE 'many%'", $many * 10 * $round); };
 	push @times, sprintf('%.1f s', $took);
 	ok($ok, "$many roles on 3 workers, round $round: all get served");
 	cmp_ok($node->safe_psql('postgres', "SELECT count(*) FROM pm.worker WHERE kind = 'dispatcher'"), '<=', 3, 'by 3 workers');
@@ -331,9 +332,9 @@ as('many_1', "CREATE OR REPLACE FUNCTION public.many_1(e pm.event) RETURNS void 
 append('Many', 300);
 my $ok;
 my $took = PmTest::seconds { $ok = PmTest::wait_until($node,
-	"SELECT count(DISTINCT pm) FROM (SELECT pm FROM seen WHERE pm LIKE 'many%' GROUP BY pm HAVING count(*) = 330) x", $many - 1, timeout => 40); };
+	"SELECT count(DISTINCT pm) FROM (SELECT pm FROM seen WHERE pm LIKE 'many%' GROUP BY pm HAVING count(*) = 330) x", $many - 1); };
 ok($ok, sprintf('the others are served while one is busy for 15 s (%.1f s)', $took));
-ok(PmTest::wait_idle($node, timeout => 40), 'the busy one is served, too');
+ok(PmTest::wait_idle($node), 'the busy one is served, too');
 PmTest::exactly_once_ok($node, "many_$_", 'orders', "many_$_: once and in order",
 	where => "type = 'Many'") for 1 .. $many;
 

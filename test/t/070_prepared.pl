@@ -35,10 +35,10 @@ for my $end ('COMMIT PREPARED', 'ROLLBACK PREPARED')
 		# no reader has looked at before it began wait for its end.
 		$node->safe_psql('postgres', "INSERT INTO orders (stream, type) VALUES ('a', 'before')", extra_params => [ '-U', 'app' ]);
 		my $mark = $node->safe_psql('postgres', "SELECT max(position) FROM orders WHERE type = 'before'");
-		ok(PmTest::wait_until($node, "SELECT position FROM pm.cursor WHERE process_manager = 'keep'", $mark, timeout => 60),
+		ok(PmTest::wait_until($node, "SELECT position FROM pm.cursor WHERE process_manager = 'keep'", $mark),
 			"$name: the events before it are handled");
 		# A reader that comes after the transaction was prepared cannot tell what is older (there is no hint any more).
-		ok(PmTest::wait_idle($node, timeout => 20), "$name: a dispatcher has read what is before it");
+		ok(PmTest::wait_idle($node), "$name: a dispatcher has read what is before it");
 		$node->safe_psql('postgres', <<"SQL", extra_params => [ '-U', 'app' ]);
 BEGIN;
 INSERT INTO orders (stream, type) VALUES ('a', 'prepared'), ('b', 'prepared');
@@ -52,7 +52,7 @@ SQL
 		}
 		$node->safe_psql('postgres', "INSERT INTO orders (stream, type) VALUES ('a', 'after')");
 		$node->safe_psql('postgres', "INSERT INTO payments (stream, type) VALUES ('p', 'P')");
-		ok(PmTest::wait_until($node, "SELECT lag FROM pm.status WHERE process_manager = 'beside'", 0, timeout => 20),
+		ok(PmTest::wait_until($node, "SELECT lag FROM pm.status WHERE process_manager = 'beside'", 0),
 			"$name: another log is not held back");
 		is($node->safe_psql('postgres', "SELECT position FROM pm.cursor WHERE process_manager = 'keep'"), $mark, "$name: the cursor waits");
 		is($node->safe_psql('postgres', "SELECT pm.high_water_mark('orders')"), $mark, "$name: it holds the mark, which is not below the cursor");
@@ -72,14 +72,10 @@ SQL
 			is($node->safe_psql('postgres', "SELECT c.position, pm.high_water_mark('orders'), s.state, b.gid FROM pm.cursor c, pm.status s, pm.blocker b WHERE c.process_manager = 'keep' AND s.process_manager = 'keep'"),
 				"$mark|$mark|waiting|$gid", "$name: everything still waits, and pm.status gives the reason");
 		}
-		$node->safe_psql('postgres', "$end '$gid'");
-		my $ok;
-		my $took = PmTest::seconds
-		{
-			$ok = PmTest::wait_until($node, "SELECT count(*) FROM orders o WHERE NOT EXISTS (SELECT FROM seen s WHERE s.pm = 'keep' AND s.pos = o.position)",
-				0, timeout => 20, every => 0.02);
-		};
-		ok($ok, "$name: after its end all is handled");
+		my $ended = $node->safe_psql('postgres', "$end '$gid';\nSELECT extract(epoch FROM clock_timestamp())");
+		ok(PmTest::wait_until($node, "SELECT count(*) FROM orders o WHERE NOT EXISTS (SELECT FROM seen s WHERE s.pm = 'keep' AND s.pos = o.position)", 0),
+			"$name: after its end all is handled");
+		my $took = PmTest::handled_at($node, "pm = 'keep'") - $ended;
 		cmp_ok($took, '<', 2, sprintf('%s: within 2 s (%.2f s)', $name, $took));
 		push @took, $took;
 		is($node->safe_psql('postgres', 'SELECT count(*) FROM pm.blocker'), 0, "$name: pm.blocker is empty");
@@ -100,15 +96,15 @@ INSERT INTO payments (stream, type) VALUES ('a', 'prepared');
 PREPARE TRANSACTION 'other log';
 INSERT INTO orders (stream, type) VALUES ('a', 'after');
 SQL
-ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'keep'", 'idle0', timeout => 20),
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'keep'", 'idle0'),
 	'a savepoint that was rolled back does not hold the mark of its log');
 is($node->safe_psql('postgres', 'SELECT string_agg(log, $$,$$) FROM pm.blocker'), 'payments', 'the mark of the other log is held');
 $node->stop('immediate');
 $node->start;
-ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'keep'", 'idle0', timeout => 20), 'nor after a crash');
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'keep'", 'idle0'), 'nor after a crash');
 is($node->safe_psql('postgres', 'SELECT gid FROM pm.blocker'), 'other log', 'pm.blocker still names it');
 $node->safe_psql('postgres', "COMMIT PREPARED 'other log'");
-ok(PmTest::wait_idle($node, timeout => 20), 'all are idle');
+ok(PmTest::wait_idle($node), 'all are idle');
 PmTest::exactly_once_ok($node, 'keep', 'orders');
 PmTest::exactly_once_ok($node, 'beside', 'payments');
 
@@ -124,7 +120,7 @@ is($node->safe_psql('postgres', 'SELECT coalesce(pid::text, gid) FROM pm.blocker
 $session->do('COMMIT');
 $node->safe_psql('postgres', "ROLLBACK PREPARED 'same backend'");
 $session->quit;
-ok(PmTest::wait_idle($node, timeout => 20), 'all are idle');
+ok(PmTest::wait_idle($node), 'all are idle');
 PmTest::exactly_once_ok($node, 'keep', 'orders');
 
 # pm.catch_up in a transaction that is then prepared has read up to a position. No other transaction may use that position
@@ -156,7 +152,7 @@ isnt($rc, 0, 'a position that a prepared transaction has read is refused after a
 like($refused, qr/set back/, 'the error says that the sequence was set back');
 $node->safe_psql('postgres', "COMMIT PREPARED 'caught up'; SELECT pm.resume('late')", extra_params => [ '-U', 'reader' ]);
 $node->safe_psql('postgres', "SELECT setval('late_position_seq', 10); INSERT INTO late (stream, type) VALUES ('new', 'T')", extra_params => [ '-U', 'reader' ]);
-ok(PmTest::wait_until($node, 'SELECT string_agg(position::text, $$ $$ ORDER BY position) = (SELECT string_agg(pos::text, $$ $$ ORDER BY pos) FROM late_seen) FROM late', 't', timeout => 20), 'each event was handled');
+ok(PmTest::wait_until($node, 'SELECT string_agg(position::text, $$ $$ ORDER BY position) = (SELECT string_agg(pos::text, $$ $$ ORDER BY pos) FROM late_seen) FROM late', 't'), 'each event was handled');
 
 PmTest::no_crash_ok($node);
 $node->stop('fast');

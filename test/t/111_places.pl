@@ -34,16 +34,13 @@ PmTest::create_handler($node, 'hog', user => 'hog', before => "IF e.type = 'Slee
 my $events = 0;
 sub victim_takes
 {
-	my ($timeout) = @_;
-	my $began = time;
 	my $position = answer("INSERT INTO log_victim (stream, type) VALUES ('v', 'V') RETURNING position", 'victim');
 
 	$events++;
-	return undef unless PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'victim' AND pos = $position", 1,
-		timeout => $timeout, every => 0.02);
+	return undef unless PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'victim' AND pos = $position", 1);
 	return answer("SELECT extract(epoch FROM s.at - l.recorded_at) FROM seen s JOIN log_victim l ON l.position = s.pos WHERE s.pm = 'victim' AND s.pos = $position");
 }
-ok(defined victim_takes(20), 'the other role is served');
+ok(defined victim_takes(), 'the other role is served');
 
 # ---- sessions that hold the locks of units whose handlers have died
 
@@ -53,24 +50,24 @@ for my $i (1 .. $sessions)
 	answer("SELECT pm.create_log('held_$i'), pm.register('held_$i', 'hog', '{held_$i}', max_attempts => 1, handler_timeout => '24 h')", 'hog');
 	answer("INSERT INTO held_$i (stream, type) VALUES ('s', 'Sleep')", 'hog');
 	my $handles = "FROM pm.worker WHERE process_manager = 'held_$i' AND state = 'handling'";
-	PmTest::wait_until($node, "SELECT count(*) $handles", 1, timeout => 20) or last;
+	PmTest::wait_until($node, "SELECT count(*) $handles", 1) or last;
 
 	# The session waits for the lock of the unit, and gets it when the handler dies.
 	my $session = PmTest::session($node, user => 'hog');
 	push @held, $session;
 	$session->do('BEGIN');
 	$session->send("SELECT pm.pause('held_$i')");
-	PmTest::wait_until($node, "SELECT wait_event_type FROM pg_stat_activity WHERE pid = " . $session->pid, 'Lock', timeout => 20);
+	PmTest::wait_until($node, "SELECT wait_event_type FROM pg_stat_activity WHERE pid = " . $session->pid, 'Lock');
 	answer("SELECT pg_terminate_backend(pid) $handles", 'hog');
 	$session->wait;
 }
 is(scalar @held, $sessions, 'each of the sessions has a lock');
-ok(PmTest::wait_until($node, 'SELECT count(*) FROM pm.worker WHERE pid IS NULL', 0, timeout => 10), 'no worker slot is reserved for units whose locks they hold');
-my $took = victim_takes(10);
+ok(PmTest::wait_until($node, 'SELECT count(*) FROM pm.worker WHERE pid IS NULL', 0), 'no worker slot is reserved for units whose locks they hold');
+my $took = victim_takes();
 ok(defined $took && $took < 2, 'others are served meanwhile');
 $_->do('ROLLBACK') for @held;
 $_->quit for @held;
-ok(PmTest::wait_until($node, "SELECT count(*), string_agg(DISTINCT state, ' ') FROM pm.parked", "$sessions|dead", timeout => 30),
+ok(PmTest::wait_until($node, "SELECT count(*), string_agg(DISTINCT state, ' ') FROM pm.parked", "$sessions|dead"),
 	'a failure that ended the dispatcher is counted when no session holds the locks any more')
   or diag(answer('SELECT process_manager, position, state, attempts FROM pm.parked ORDER BY 1, 2'));
 answer("SELECT pm.unregister('held_$_')", 'hog') for 1 .. $sessions;
@@ -80,7 +77,7 @@ answer("SELECT pm.unregister('held_$_')", 'hog') for 1 .. $sessions;
 answer("CREATE FUNCTION temporary(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN CREATE TEMP TABLE IF NOT EXISTS temporary (i int); INSERT INTO temporary VALUES (1); INSERT INTO public.seen (pm, pos) VALUES (''temporary'', e.position); END'", 'hog');
 answer("SELECT pm.create_log('log_temporary'), pm.register('temporary', 'temporary', '{log_temporary}')", 'hog');
 answer("INSERT INTO log_temporary (stream, type) VALUES ('s', 'T')", 'hog');
-ok(PmTest::wait_seen($node, 'temporary', 1, timeout => 20), 'a handler creates a temporary table');
+ok(PmTest::wait_seen($node, 'temporary', 1), 'a handler creates a temporary table');
 my $locker = PmTest::session($node, user => 'hog');
 $locker->do(<<'SQL');
 BEGIN;
@@ -92,7 +89,7 @@ END $$;
 SQL
 my $pids = answer("SELECT string_agg(pid::text, ',') FROM pm.worker WHERE role = 'hog'");
 answer("SELECT pg_terminate_backend(pid) FROM pm.worker WHERE role = 'hog'");
-ok(PmTest::wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE pid IN ($pids)", 0, timeout => 10), "the dispatcher's end does not wait for a session that locks it");
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE pid IN ($pids)", 0), "the dispatcher's end does not wait for a session that locks it");
 $locker->quit;
 answer("SELECT pm.unregister('temporary')", 'hog');
 
@@ -124,7 +121,7 @@ sub lag_ok
 	}
 	for my $db (sort keys %session)
 	{
-		ok(PmTest::wait_until($node, "SELECT count(*) FROM log_victim l WHERE NOT EXISTS (SELECT FROM seen s WHERE s.pm = 'victim' AND s.pos = l.position)", 0, dbname => $db, timeout => 20),
+		ok(PmTest::wait_until($node, "SELECT count(*) FROM log_victim l WHERE NOT EXISTS (SELECT FROM seen s WHERE s.pm = 'victim' AND s.pos = l.position)", 0, dbname => $db),
 			"$what: all of another role's events are handled in database $db")
 		  or diag($session{$db}->do('TABLE pm.status'), answer('TABLE pm.worker'));
 		my ($count, $p50, $p99, $max) = split /\|/, $session{$db}->do(<<"SQL");
@@ -143,7 +140,7 @@ for my $i (1 .. 3)
 	answer("SELECT pm.create_log('lanes_$i'), pm.register('lanes_$i', 'hog', '{lanes_$i}', lanes => 8, handler_timeout => '24 h')", 'hog');
 	answer("INSERT INTO lanes_$i (stream, type) SELECT 's' || i, 'Sleep' FROM generate_series(1, 40) i", 'hog');
 }
-ok(PmTest::wait_until($node, "SELECT count(*) >= 2 FROM pm.worker WHERE role = 'hog' AND state = 'handling'", 't', timeout => 20), 'a role takes all places that there are')
+ok(PmTest::wait_until($node, "SELECT count(*) >= 2 FROM pm.worker WHERE role = 'hog' AND state = 'handling'", 't'), 'a role takes all places that there are')
   or diag(answer('TABLE pm.worker'));
 lag_ok('a role with 24 lanes that sleep');
 is(answer("SELECT sum(errors), sum(parked) FROM pm.status WHERE process_manager LIKE 'lanes%'"), '0|0', 'a call that was canceled for the sake of others is not a failure');
@@ -165,14 +162,14 @@ answer("CREATE ROLE slow LOGIN; GRANT USAGE ON SCHEMA pm TO slow; GRANT CREATE O
 PmTest::create_handler($node, 'slow', user => 'slow', before => 'PERFORM pg_sleep(1.5);');
 answer("SELECT pm.create_log('log_slow'), pm.register('slow', 'slow', '{log_slow}')", 'slow');
 answer("INSERT INTO log_slow (stream, type) VALUES ('s', 'T')", 'slow');
-my $slow = PmTest::seconds { ok(PmTest::wait_seen($node, 'slow', 1, timeout => 60), 'a handler that takes 1.5 s gets through among them') };
+my $slow = PmTest::seconds { ok(PmTest::wait_seen($node, 'slow', 1), 'a handler that takes 1.5 s gets through among them') };
 PmTest::figure(sprintf('a handler that takes 1.5 s, among six roles that sleep: after %.1f s', $slow));
 
 # When the handlers end, the canceled events are handled.
 answer("CREATE OR REPLACE FUNCTION public.hog_$_(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN INSERT INTO public.seen (pm, log, pos) VALUES (''hog_$_'', e.log, e.position); END'", "hog_$_") for 1 .. 5;
 answer("CREATE OR REPLACE FUNCTION public.hog(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN INSERT INTO public.seen (pm, log, pos) VALUES (''hog'', e.log, e.position); END'", 'hog');
 answer("SELECT pg_terminate_backend(pid) FROM pm.worker WHERE role LIKE 'hog%' AND state = 'handling'");
-ok(PmTest::wait_until($node, "SELECT count(DISTINCT pm) FROM seen WHERE pm LIKE 'hog\\__'", 5, timeout => 60), 'once the places are free, the canceled events are handled')
+ok(PmTest::wait_until($node, "SELECT count(DISTINCT pm) FROM seen WHERE pm LIKE 'hog\\__'", 5), 'once the places are free, the canceled events are handled')
   or diag(answer('SELECT process_manager, state, reason FROM pm.status'), answer('TABLE pm.worker'));
 
 PmTest::no_crash_ok($node);

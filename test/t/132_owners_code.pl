@@ -5,14 +5,13 @@ use warnings FATAL => 'all';
 
 use PmTest;
 use Test::More;
-use Time::HiRes qw(time);
 
 my $node = PmTest::node('owners_code', conf => "pm.poll_interval = '200ms'\nmax_connections = 40\n");
 
 sub ask
 {
 	my ($sql, $role) = @_;
-	my (undef, $out, $err) = $node->psql('postgres', "SET statement_timeout = '20 s';\n$sql", extra_params => $role ? [ '-U', $role ] : []);
+	my (undef, $out, $err) = $node->psql('postgres', "SET statement_timeout = '120 s';\n$sql", extra_params => $role ? [ '-U', $role ] : []);
 
 	return ($out, $err);
 }
@@ -104,12 +103,16 @@ DO $$ BEGIN EXECUTE (SELECT 'CREATE INDEX ON mallory.slow (type) WHERE ' || stri
 SQL
 answer("SELECT pm.register('alice', 'alice.handle', '{alice.own}', start_at => 'end'), pm.register('types', 'alice.handle_types', '{mallory.slow,mallory.trap}', types => '{T,a}', start_at => '2000-01-01')", 'alice');
 answer("SELECT pm.append('alice.own', 's', 'T')", 'alice');
-ok(PmTest::wait_seen($node, 'alice', 1, timeout => 20), "alice's own log is handled");
-ok(PmTest::wait_seen($node, 'types', 7, timeout => 20), 'pm.read with types, for logs with such an index');
-my $began = time;
-is(answer("SELECT count(*) FROM pm.read('mallory.slow', types => '{T}')", 'alice'), 1, 'pm.read') for 1 .. 5;
-cmp_ok(time - $began, '<', 2, 'soon');
-diag(sprintf('five times in %.1f s', time - $began));
+ok(PmTest::wait_seen($node, 'alice', 1), "alice's own log is handled");
+ok(PmTest::wait_seen($node, 'types', 7), 'pm.read with types, for logs with such an index');
+my $took = 0;
+for (1 .. 5)
+{
+	my ($seconds, undef, $out) = PmTest::timed_psql($node, "SELECT count(*) FROM pm.read('mallory.slow', types => '{T}')", user => 'alice');
+	is($out, 1, 'pm.read');
+	$took += $seconds;
+}
+cmp_ok($took, '<', 2, sprintf('soon: five times in %.2f s', $took));
 is(answer('SELECT count(*) FROM loot'), 0, "no code of mallory's has run");
 
 # pm.trim deletes along an index: no code of the owner's runs, and the session is unchanged.
