@@ -207,7 +207,7 @@ for my $run ([ 'naive reader', $naive ], [ 'reader', $reader ], [ 'committer', $
 # The prepared transactions that are left are ended now.
 $node->safe_psql('postgres', "SELECT format('COMMIT PREPARED %L', gid) FROM pg_prepared_xacts \\gexec");
 my $drained;
-my $drain = PmTest::seconds { $drained = PmTest::wait_idle($node, timeout => 90); };
+my $drain = PmTest::seconds { $drained = PmTest::wait_idle($node); };
 ok($drained, 'everything was handled');
 
 # ---- the check

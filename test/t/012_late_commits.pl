@@ -92,7 +92,7 @@ my ($transactions) = $out =~ /number of transactions actually processed: (\d+)/;
 is($rc, 0, 'the naive reader ended well') or diag($err);
 
 my $drained;
-my $drain = PmTest::seconds { $drained = PmTest::wait_idle($node, timeout => 120); };
+my $drain = PmTest::seconds { $drained = PmTest::wait_idle($node); };
 ok($drained, 'everything was handled');
 
 # ---- the check

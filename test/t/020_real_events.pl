@@ -175,11 +175,11 @@ my $lasted = PmTest::seconds
 		is($rc, 0, "feeder $k ended well") or diag($err);
 	}
 };
-my $drain = PmTest::seconds { ok(PmTest::wait_idle($node, timeout => 60), 'everything was handled'); };
+my $drain = PmTest::seconds { ok(PmTest::wait_idle($node), 'everything was handled'); };
 $node->safe_psql('postgres',
 	"SELECT pm.register('later', 'work.later', '{permit,orders,items,packages}', start_at => 'beginning', on_failure => 'halt', batch_size => 1000)",
 	extra_params => [ '-U', 'clerk' ]);
-my $later = PmTest::seconds { ok(PmTest::wait_idle($node, timeout => 60), 'process managers that are registered later handle everything, too'); };
+my $later = PmTest::seconds { ok(PmTest::wait_idle($node), 'process managers that are registered later handle everything, too'); };
 diag(sprintf('30944 events, fed in %.1f s by %d sessions, drained in %.1f s; again in %.1f s', $lasted, $feeders, $drain, $later));
 
 # ---- all events, once, in order

@@ -148,13 +148,13 @@ my $events = answer("SELECT count(*) FROM ($expected) x");
 # Parked events do not hold the cursors back.
 my $drain = PmTest::seconds
 {
-	ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE lag > 0 OR state NOT IN ('idle', 'running')", 0, timeout => 60),
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE lag > 0 OR state NOT IN ('idle', 'running')", 0),
 		'the cursors are at the end, although events are parked')
 	  or diag(answer('SELECT * FROM pm.status'));
 };
 note(sprintf('%d keys, %d poisoned: %d events written in %.1f s by %d sessions, handled twice %.1f s later', $keys, $bad, $events, $feeding, $writers, $drain));
 cmp_ok($bad, '>=', 1, 'some keys are poisoned');
-ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.parked WHERE process_manager = 'parker' AND state = 'dead'", $bad, timeout => 60),
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.parked WHERE process_manager = 'parker' AND state = 'dead'", $bad),
 	'each of them has one event for which the handler failed max_attempts times');
 
 PmTest::once_in_key_order_ok($node, 'healthy', $expected, 'the process manager without the fault handled everything');
@@ -252,7 +252,7 @@ for my $run (@runs)
 	is($rc, 0, 'a writer ended well') or diag($err);
 }
 my $ok;
-$drain = PmTest::seconds { $ok = PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked) + (SELECT count(*) FROM pm.status WHERE lag > 0)", 0, timeout => 60); };
+$drain = PmTest::seconds { $ok = PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked) + (SELECT count(*) FROM pm.status WHERE lag > 0)", 0); };
 ok($ok, sprintf('nothing is parked any more (%.1f s after the last write)', $drain))
   or diag(answer('SELECT process_manager, state, count(*), min(message) FROM pm.parked GROUP BY 1, 2') . answer('SELECT * FROM pm.status'));
 
@@ -286,14 +286,14 @@ for my $step ([ 'first', 4, 116 ], [ 'second', 59, 61 ])
 	my ($type, $handled, $left) = @$step;
 	my ($at) = answer("SELECT position FROM lines WHERE type = '$type'");
 
-	ok(PmTest::wait_until($node, $dead, $type, timeout => 30), "many parked events: the first one is the $type event");
-	ok(PmTest::wait_until($node, "SELECT lag FROM pm.status WHERE process_manager = 'queue'", 0, timeout => 30), 'the cursor is at the end');
+	ok(PmTest::wait_until($node, $dead, $type), "many parked events: the first one is the $type event");
+	ok(PmTest::wait_until($node, "SELECT lag FROM pm.status WHERE process_manager = 'queue'", 0), 'the cursor is at the end');
 	is(answer("SELECT count(*), count(*) FILTER (WHERE state = 'behind' AND position > $at) FROM pm.parked WHERE process_manager = 'queue'"), $left . '|' . ($left - 1), 'the rest is behind it');
 	PmTest::once_in_key_order_ok($node, 'queue', "$queue WHERE stream <> 'long' OR position < $at", "$handled of its events and all others are handled");
 	answer("DELETE FROM refused WHERE type = '$type'; SELECT pm.retry('queue', 'lines', $at)", 'app');
 }
 answer("INSERT INTO lines (stream, type) SELECT k, 'more' FROM generate_series(1, 30) i, unnest('{long,short}'::text[]) k", 'app');
-ok(PmTest::wait_until($node, "SELECT lag + parked FROM pm.status WHERE process_manager = 'queue'", 0, timeout => 30), 'then nothing is parked any more')
+ok(PmTest::wait_until($node, "SELECT lag + parked FROM pm.status WHERE process_manager = 'queue'", 0), 'then nothing is parked any more')
   or diag(answer("SELECT process_manager, state, count(*), min(message) FROM pm.parked GROUP BY 1, 2"));
 PmTest::once_in_key_order_ok($node, 'queue', $queue);
 is(answer("SELECT count(*) FROM pm.instance i WHERE process_manager = 'queue' AND state = (SELECT jsonb_build_object('n', count(*), 'h', public.roll(position ORDER BY position)) FROM lines WHERE stream = i.key)"), 2, 'the state is that of all events in order');

@@ -68,7 +68,7 @@ sub rounds_ok
 			$app->do("SELECT pm.catch_up(on_failure => 'policy');");
 			return $app->do("SELECT $condition FROM pm.status WHERE process_manager = '$pm'") eq 't';
 		}
-		my $deadline = time + 30;
+		my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
 		until ($app->do("SELECT $condition FROM pm.status WHERE process_manager = '$pm'") eq 't')
 		{
 			return 0 if time > $deadline;
@@ -149,7 +149,7 @@ SQL
 		}
 		else
 		{
-			$ok = PmTest::wait_until($node, "SELECT count(*) FROM pm.parked WHERE process_manager = '$pm'", 0, timeout => 30);
+			$ok = PmTest::wait_until($node, "SELECT count(*) FROM pm.parked WHERE process_manager = '$pm'", 0);
 		}
 		ok($ok, "$pm: corrected and retried, nothing is parked");
 		PmTest::once_in_key_order_ok($node, $pm, "SELECT '$log' AS log, position AS pos, stream AS key FROM $log");
@@ -181,7 +181,7 @@ for my $driver (qw(worker catch_up))
 	{
 		$node->safe_psql('postgres', 'ALTER SYSTEM SET pm.launcher = off');
 		$node->reload;
-		ok(PmTest::wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('pm scheduler', 'pm dispatcher')", 0, timeout => 20), 'there are no workers');
+		ok(PmTest::wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('pm scheduler', 'pm dispatcher')", 0), 'there are no workers');
 	}
 	for my $kind (qw(event batch instance))
 	{

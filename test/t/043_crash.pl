@@ -233,7 +233,7 @@ for my $kind (@kinds)
 
 	# The point: after this many more events and timers, and a moment later.
 	my $target = answer("SELECT count(*) FROM seen WHERE pm = 'main'") + 50 + int(rand(400));
-	ok(PmTest::wait_until($node, "SELECT count(*) >= $target FROM seen WHERE pm = 'main'", 't', timeout => 30, every => 0.02), "$kind: there is progress before it")
+	ok(PmTest::wait_until($node, "SELECT count(*) >= $target FROM seen WHERE pm = 'main'", 't', every => 0.02), "$kind: there is progress before it")
 	  or do { diag(answer('SELECT * FROM pm.status')); last };
 	sleep rand(0.03);
 	if ($kind eq 'dispatcher')
@@ -299,11 +299,11 @@ PmTest::once_in_key_order_ok($node, 'beside', "SELECT 'orders' AS log, position 
 # ---- after the correction everything agrees with one session that computes it from the logs
 
 answer("DELETE FROM broken; SELECT count(pm.retry(process_manager, log, position)) FROM pm.parked WHERE state = 'dead'");
-ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM pm.timer WHERE due < now())", '0|0', timeout => 60), 'corrected and retried, nothing is parked')
+ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM pm.timer WHERE due < now())", '0|0'), 'corrected and retried, nothing is parked')
   or diag(answer('SELECT process_manager, log, position, key, state, attempts, message FROM pm.parked WHERE state <> $$behind$$ LIMIT 20'));
-ok(PmTest::wait_until($node, "SELECT sum(lag) FROM pm.status WHERE process_manager = 'outside'", '0', timeout => 120), 'outside: everything is advanced');
+ok(PmTest::wait_until($node, "SELECT sum(lag) FROM pm.status WHERE process_manager = 'outside'", '0'), 'outside: everything is advanced');
 $consumer->{h}->kill_kill(grace => 0);
-ok(PmTest::wait_until($node, 'SELECT (SELECT count(*) FROM pm_catalog.sent), (SELECT count(*) FROM pm_catalog.timer WHERE sent)', '0|0', timeout => 60), 'what was sent is handled');
+ok(PmTest::wait_until($node, 'SELECT (SELECT count(*) FROM pm_catalog.sent), (SELECT count(*) FROM pm_catalog.timer WHERE sent)', '0|0'), 'what was sent is handled');
 PmTest::once_in_key_order_ok($node, 'main', $expected, 'main: every event once and in order');
 # What consumers keep, computed again from the log.
 my $answers = "(SELECT *, 'to-' || (data ->> 'to')::int % 11 AS key FROM answers WHERE stream = 'ends')";
@@ -330,7 +330,7 @@ is(answer("SELECT count(*) FROM pm_catalog.instance i JOIN LATERAL (SELECT state
 PmTest::once_in_key_order_ok($node, 'outside', "SELECT 'answers' AS log, position AS pos, key FROM $answers a", 'outside: every event once and in order');
 $node->safe_psql('postgres', 'ALTER SYSTEM SET pm.launcher = off');
 $node->reload;
-ok(PmTest::wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('pm scheduler', 'pm dispatcher')", 0, timeout => 20), 'there are no workers');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('pm scheduler', 'pm dispatcher')", 0), 'there are no workers');
 my $counted;
 my $again = PmTest::seconds { $counted = answer("SET client_min_messages = error; SELECT pm.register('control', 'control', '{orders,payments,shipping}', correlate => 'key_of', start_at => 'beginning', journal => true, keep_ended => '1 day'); SELECT pm.catch_up('control')", 'app'); };
 answer("SET client_min_messages = error; SELECT pm.register('fan_control', 'fan_control', '{orders,payments,shipping}', correlate => 'fan_keys', start_at => 'beginning'); SELECT pm.catch_up('fan_control')", 'app');

@@ -99,7 +99,7 @@ sub others_ok
 {
 	my ($name) = @_;
 
-	ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE process_manager ~ '^(same|other)_' AND (lag > 0 OR state <> 'idle' OR parked > 0)", 0, timeout => 60), "$name: the others continue")
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE process_manager ~ '^(same|other)_' AND (lag > 0 OR state <> 'idle' OR parked > 0)", 0), "$name: the others continue")
 	  or diag(answer('SELECT process_manager, state, reason, lag, attempts, parked FROM pm.status') . "\n" . answer('SELECT process_manager, position, key, state, attempts, message FROM pm.parked'));
 	PmTest::once_in_key_order_ok($node, $_, "SELECT 'orders' AS log, position AS pos, stream AS key FROM orders", "$name: $_ handled everything once") for qw(same_park other_park);
 	PmTest::exactly_once_ok($node, $_, 'orders', "$name: $_ handled everything once") for qw(same_halt other_halt);
@@ -124,7 +124,7 @@ SQL
 sub crashing
 {
 	my ($sql, $question) = @_;
-	my $deadline = time + 60;
+	my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
 	my $answer;
 
 	eval { answer($sql); 1 } or $@ =~ /connection error/ or die $@;
@@ -147,12 +147,12 @@ for my $round (1 .. 2)
 	my $began = time;
 	if ($round == 1)
 	{
-		ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.parked WHERE process_manager = 'parks' AND position = $bad AND state = 'dead'", 1, timeout => 90), 'park: the event is set aside')
+		ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.parked WHERE process_manager = 'parks' AND position = $bad AND state = 'dead'", 1), 'park: the event is set aside')
 		  or diag(answer('SELECT * FROM pm.status') . answer('SELECT * FROM pm.parked'));
 		like(answer("SELECT message || ' ' || coalesce(detail, '') FROM pm.parked WHERE process_manager = 'parks' AND position = $bad"), qr/crash|terminated|ended/i,
 			'pm.parked says that it was a crash');
 	}
-	ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'parks'", 'idle0', timeout => 60), "park, round $round: its process manager continues");
+	ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'parks'", 'idle0'), "park, round $round: its process manager continues");
 	my $took = time - $began;
 	PmTest::once_in_key_order_ok($node, 'parks', "SELECT 'orders' AS log, position AS pos, stream AS key FROM orders WHERE stream <> 's3' OR position < (SELECT min(position) FROM orders WHERE type = 'abort')",
 		"park, round $round: all events of other keys are handled");
@@ -173,7 +173,7 @@ for my $round (1 .. 2)
 is(answer("SELECT string_agg(DISTINCT key, ','), count(*) FILTER (WHERE state <> 'behind') FROM pm.parked WHERE process_manager = 'parks'"), 's3|1', 'one key is parked');
 # the handler is corrected
 answer("DELETE FROM armed; SELECT pm.retry(process_manager, log, position) FROM pm.parked WHERE state = 'dead'");
-ok(PmTest::wait_until($node, 'SELECT count(*) FROM pm.parked', 0, timeout => 30), 'corrected and retried, nothing is parked');
+ok(PmTest::wait_until($node, 'SELECT count(*) FROM pm.parked', 0), 'corrected and retried, nothing is parked');
 PmTest::once_in_key_order_ok($node, 'parks', "SELECT 'orders' AS log, position AS pos, stream AS key FROM orders");
 answer("SELECT pm.unregister('parks'); INSERT INTO armed VALUES (true)");
 
@@ -185,7 +185,7 @@ my $from = 1 + answer('SELECT max(position) FROM orders');
 crashing(<<"SQL");
 INSERT INTO orders (stream, type) SELECT 's' || i % 7, CASE WHEN i IN (40, 41, 60) THEN 'abort' ELSE 'A' END FROM generate_series(1, 100) i;
 SQL
-ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked WHERE process_manager = 'parks' AND state = 'dead'), (SELECT state || lag FROM pm.status WHERE process_manager = 'parks')", "$bad_keys|idle0", timeout => 90), 'several keys: each is set aside')
+ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked WHERE process_manager = 'parks' AND state = 'dead'), (SELECT state || lag FROM pm.status WHERE process_manager = 'parks')", "$bad_keys|idle0"), 'several keys: each is set aside')
   or diag(answer('SELECT * FROM pm.status') . answer('SELECT * FROM pm.parked'));
 others_ok('several keys');
 my $several = PmTest::restarts_in_log($node) - $restarts;
@@ -194,7 +194,7 @@ note("several keys: $several restarts of the server");
 cmp_ok($several, '<=', 2 * $bad_keys, 'at most two crashes for each key');
 is(answer("SELECT count(*) FROM pm.parked WHERE process_manager = 'parks' AND state <> 'behind' AND (event).type <> 'abort'"), 0, 'no other event of the process manager is blamed');
 answer("DELETE FROM armed; SELECT pm.retry(process_manager, log, position) FROM pm.parked WHERE state = 'dead'");
-ok(PmTest::wait_until($node, 'SELECT count(*) FROM pm.parked', 0, timeout => 30), 'corrected and retried, nothing is parked');
+ok(PmTest::wait_until($node, 'SELECT count(*) FROM pm.parked', 0), 'corrected and retried, nothing is parked');
 is(answer("SELECT count(*), count(DISTINCT pos) FROM seen WHERE pm = 'parks' AND pos >= $from"), '100|100', 'each event is handled once');
 answer("SELECT pm.unregister('parks'); INSERT INTO armed VALUES (true)");
 
@@ -203,7 +203,7 @@ answer("SELECT pm.unregister('parks'); INSERT INTO armed VALUES (true)");
 answer("SELECT pm.register('halts', 'halts', '{orders}', start_at => 'end', on_failure => 'halt', max_attempts => 2, backoff => '100 ms')");
 my $bad = append();
 my $began = time;
-ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'halts'", 'halted', timeout => 90), 'halt: halted')
+ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'halts'", 'halted'), 'halt: halted')
   or diag(answer('SELECT * FROM pm.status'));
 my $crashes = PmTest::restarts_in_log($node) - $restarts;
 $restarts += $crashes;
@@ -216,7 +216,7 @@ is(answer("SELECT count(*), max(pos) FROM seen WHERE pm = 'halts'"), '40|' . ($b
 others_ok('halt');
 is(PmTest::restarts_in_log($node), $restarts, 'it does not crash the server again');
 answer("DELETE FROM armed; SELECT pm.resume('halts')");
-ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'halts'", 'idle0', timeout => 30), 'corrected and resumed, it continues');
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'halts'", 'idle0'), 'corrected and resumed, it continues');
 PmTest::once_in_key_order_ok($node, 'halts', "SELECT 'orders' AS log, position AS pos, stream AS key FROM orders WHERE position >= $bad - 40");
 answer("SELECT pm.unregister('halts'); INSERT INTO armed VALUES (true)");
 
@@ -234,18 +234,18 @@ END $f$;
 SELECT pm.register('timed', 'timed', '{timed}', max_attempts => 2, backoff => '100 ms');
 SQL
 crashing("INSERT INTO orders (stream, type) SELECT 's' || i % 7, 'A' FROM generate_series(1, 40) i; INSERT INTO timed (stream, type) SELECT CASE i WHEN 5 THEN 'bad' ELSE 'k' || i END, 'arm' FROM generate_series(1, 20) i");
-ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.parked WHERE process_manager = 'timed' AND key = 'bad' AND log IS NULL AND state = 'dead'", 1, timeout => 90), 'a timer whose handler crashes is parked')
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.parked WHERE process_manager = 'timed' AND key = 'bad' AND log IS NULL AND state = 'dead'", 1), 'a timer whose handler crashes is parked')
   or diag(answer('SELECT * FROM pm.status') . answer('SELECT * FROM pm.parked'));
 $crashes = PmTest::restarts_in_log($node) - $restarts;
 $restarts += $crashes;
 note("timer: $crashes restarts of the server");
 # The first crash undoes the timer together with the batch that has set it. Then the event is tried alone, and sets the timer again.
 cmp_ok($crashes, '<=', 3, 'at most three crashes');
-ok(PmTest::wait_until($node, "SELECT count(*), count(DISTINCT key) FROM seen WHERE pm = 'timed' AND log IS NULL", '19|19', timeout => 30), 'the timers of other keys fire once');
+ok(PmTest::wait_until($node, "SELECT count(*), count(DISTINCT key) FROM seen WHERE pm = 'timed' AND log IS NULL", '19|19'), 'the timers of other keys fire once');
 others_ok('timer');
 is(answer("SELECT count(*) FROM pm.timer"), 0, 'no timer is left over');
 answer("DELETE FROM armed; SELECT pm.retry(process_manager, log, position) FROM pm.parked WHERE state = 'dead'");
-ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM seen WHERE pm = 'timed' AND log IS NULL)", '0|20', timeout => 30), 'corrected and retried, it fires, too');
+ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM seen WHERE pm = 'timed' AND log IS NULL)", '0|20'), 'corrected and retried, it fires, too');
 is(answer("SELECT count(*), count(DISTINCT key), bool_and(state = '{\"n\": 2}') FROM pm.instance"), '20|20|t', 'each instance has had its two events');
 
 note("$restarts restarts of the server in all");

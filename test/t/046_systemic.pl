@@ -66,7 +66,7 @@ for my $case (@cases)
 {
 	my ($name) = @$case;
 
-	ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = '$name'", 'halted', timeout => 60), "$name: halted")
+	ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = '$name'", 'halted'), "$name: halted")
 	  or diag(answer("SELECT * FROM pm.status WHERE process_manager = '$name'"));
 }
 note(sprintf('all halted after %.1f s', time - $began));
@@ -84,19 +84,19 @@ for my $case (@cases)
 	is(answer("SELECT count(*) FROM seen WHERE pm = '$name'"), 0, "$name: no effect is left");
 	is(answer("SELECT count(*) FROM (SELECT position FROM orders WHERE position <= $position EXCEPT SELECT position FROM pm.parked WHERE process_manager = '$name') x"), 0, "$name: every event that the cursor has passed is parked");
 }
-ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'beside'", 'idle0', timeout => 60), 'another process manager of the role continues');
+ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'beside'", 'idle0'), 'another process manager of the role continues');
 PmTest::exactly_once_ok($node, 'beside', 'orders');
 # While it is halted no handler is called, neither for parked nor for new events. The sequence counts calls.
 my $calls = answer('SELECT last_value FROM calls');
 note("the handlers were called $calls times");
 cmp_ok($calls, '<', 4000 * @cases, 'far less than once for each event');
 answer("INSERT INTO orders (stream, type) VALUES ('more', 'A')");
-ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'beside' AND stream = 'more'", 1, timeout => 20), 'new events are appended');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'beside' AND stream = 'more'", 1), 'new events are appended');
 is(answer('SELECT last_value FROM calls'), $calls, 'while it is halted no handler is called');
 
 # resumed without a correction it halts again, and only a few more events are parked
 answer("SELECT pm.resume('several'); SELECT pm.resume('only_one')");
-ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE process_manager IN ('several', 'only_one') AND state = 'halted' AND errors > 20", 2, timeout => 60), 'resumed without a correction it halts again')
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE process_manager IN ('several', 'only_one') AND state = 'halted' AND errors > 20", 2), 'resumed without a correction it halts again')
   or diag(answer("SELECT * FROM pm.status"));
 cmp_ok(answer("SELECT max(parked) FROM pm.status"), '<', 200, 'there are still few parked events');
 
@@ -113,7 +113,7 @@ for my $case (@cases)
 {
 	my ($name, $kind) = @$case;
 
-	ok(PmTest::wait_until($node, "SELECT state || lag || parked FROM pm.status WHERE process_manager = '$name'", 'idle00', timeout => 90, every => 0.2), "$name: corrected and resumed, it handles everything")
+	ok(PmTest::wait_until($node, "SELECT state || lag || parked FROM pm.status WHERE process_manager = '$name'", 'idle00', every => 0.2), "$name: corrected and resumed, it handles everything")
 	  or diag(answer("SELECT * FROM pm.status WHERE process_manager = '$name'") . answer("SELECT process_manager, state, count(*), min(retry_at) FROM pm.parked GROUP BY 1, 2"));
 	PmTest::once_in_key_order_ok($node, $name, "SELECT 'orders' AS log, position AS pos, stream AS key FROM orders");
 	is(answer("SELECT count(*), sum((state->>'n')::int) FROM pm.instance WHERE process_manager = '$name'"), ($keys + 1) . '|' . ($events + 1), "$name: the instances have counted all events") if $kind eq 'instance';
@@ -126,7 +126,7 @@ answer("SELECT pm.create_log('halves')");
 handler('limited', 'event', 'e.position % 2 = 0');
 answer("SELECT pm.register('limited', 'limited', '{halves}', park_limit => 30, backoff => '1 min')");
 answer("INSERT INTO halves (stream, type) SELECT 'k' || i, 'A' FROM generate_series(1, 2000) i");
-ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'limited'", 'halted', timeout => 30), 'park_limit: the process manager halts')
+ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'limited'", 'halted'), 'park_limit: the process manager halts')
   or diag(answer("SELECT * FROM pm.status WHERE process_manager = 'limited'"));
 my ($parked, $position, $reason) = split /\|/, answer("SELECT parked, position, reason FROM pm.status WHERE process_manager = 'limited'");
 note("park_limit: $parked parked, the cursor is at $position: $reason");
@@ -136,7 +136,7 @@ cmp_ok($parked, '>=', 29, 'no fewer either');
 is(answer("SELECT count(*) FROM halves WHERE position <= $position AND position % 2 = 1 AND position NOT IN (SELECT pos FROM seen WHERE pm = 'limited')"), 0, 'the other events before the cursor took effect');
 handler('limited', 'event', 'false');
 answer("SELECT pm.resume('limited')");
-ok(PmTest::wait_until($node, "SELECT state || lag || parked FROM pm.status WHERE process_manager = 'limited'", 'idle00', timeout => 60), 'corrected and resumed, it handles everything')
+ok(PmTest::wait_until($node, "SELECT state || lag || parked FROM pm.status WHERE process_manager = 'limited'", 'idle00'), 'corrected and resumed, it handles everything')
   or diag(answer("SELECT * FROM pm.status WHERE process_manager = 'limited'"));
 PmTest::once_in_key_order_ok($node, 'limited', "SELECT 'halves' AS log, position AS pos, stream AS key FROM halves");
 

@@ -82,12 +82,12 @@ SKIP:
 	PmTest::create_handler($node, 'narrow', user => 'app');
 	answer("SELECT pm.register('narrow', 'narrow', '{narrow}')", 'app');
 	answer("INSERT INTO orders (stream, type) SELECT 'o-' || i, 'T' FROM generate_series(1, 50) i; INSERT INTO narrow (stream, type) SELECT 'n-' || i, 'T' FROM generate_series(1, 50) i", 'app');
-	ok(PmTest::wait_idle($node, timeout => 20), 'all events are handled while there is room');
+	ok(PmTest::wait_idle($node), 'all events are handled while there is room');
 	my $worker = answer("SELECT string_agg(pid::text, ' ') FROM pm.worker WHERE kind = 'dispatcher'");
 
 	fill($small);
 	answer("INSERT INTO orders (stream, type) SELECT 'o-' || i, 'T' FROM generate_series(1, 500) i", 'app');
-	ok(PmTest::wait_until($node, "SELECT state || (reason ~ 'could not extend|No space left') FROM pm.status WHERE process_manager = 'keep'", 'waitingtrue', timeout => 30), 'disk full: the process manager waits, and pm.status says why')
+	ok(PmTest::wait_until($node, "SELECT state || (reason ~ 'could not extend|No space left') FROM pm.status WHERE process_manager = 'keep'", 'waitingtrue'), 'disk full: the process manager waits, and pm.status says why')
 	  or diag(answer('SELECT process_manager, state, reason, hint FROM pm.status'));
 	note('reason: ' . answer("SELECT reason || ' / ' || coalesce(hint, '') FROM pm.status WHERE process_manager = 'keep'"));
 	my $refused = 0;
@@ -97,11 +97,11 @@ SKIP:
 	}
 	is($refused, 1, 'disk full: a writer of that log gets 53100');
 	answer("INSERT INTO other (stream, type) SELECT 's', 'T' FROM generate_series(1, 10)", 'app');
-	ok(PmTest::wait_until($node, "SELECT lag FROM pm.status WHERE process_manager = 'beside'", 0, timeout => 20), 'disk full: others continue');
+	ok(PmTest::wait_until($node, "SELECT lag FROM pm.status WHERE process_manager = 'beside'", 0), 'disk full: others continue');
 	is(answer('SELECT count(*) FROM pm.parked'), 0, 'disk full: no failure is counted for an event');
 	is(answer("SELECT string_agg(pid::text, ' ') FROM pm.worker WHERE kind = 'dispatcher'"), $worker, 'disk full: the workers are the same');
 	unlink "$small/filler";
-	my $took = PmTest::seconds { ok(PmTest::wait_idle($node, timeout => 30), 'with room again, all is handled'); };
+	my $took = PmTest::seconds { ok(PmTest::wait_idle($node), 'with room again, all is handled'); };
 	PmTest::exactly_once_ok($node, 'keep', 'orders');
 	PmTest::exactly_once_ok($node, 'narrow', 'narrow');
 	is(answer('SELECT count(*) - count(DISTINCT pos), count(*) FROM wide'), '0|550', "the handler's other effects are there once");
@@ -120,7 +120,7 @@ wal_recycle = off
 CONF
 	set_up();
 	my @run = map { PmTest::start_psql($node, "DO \$\$ BEGIN FOR i IN 1 .. 10000000 LOOP INSERT INTO orders (stream, type, data) VALUES ('o-$_', 'T', jsonb_build_object('x', repeat(md5(i::text), 30))); COMMIT; END LOOP; END \$\$", user => 'app') } 1 .. 3;
-	ok(PmTest::wait_until($node, "SELECT count(*) > 200 FROM seen WHERE pm = 'keep'", 't', timeout => 30), 'events are written and handled');
+	ok(PmTest::wait_until($node, "SELECT count(*) > 200 FROM seen WHERE pm = 'keep'", 't'), 'events are written and handled');
 	fill($wal);
 	my $full;
 	for (1 .. 600)
@@ -143,7 +143,7 @@ CONF
 		}
 	};
 	answer("INSERT INTO orders (stream, type) VALUES ('after', 'T')", 'app');
-	ok(PmTest::wait_idle($node, timeout => 60), 'with room again, all is handled') or diag(answer('TABLE pm.status'));
+	ok(PmTest::wait_idle($node), 'with room again, all is handled') or diag(answer('TABLE pm.status'));
 	PmTest::exactly_once_ok($node, 'keep', 'orders');
 	is(answer('SELECT count(*) FROM pm.parked'), 0, 'nothing is parked');
 	PmTest::figure('WAL full: PANIC, ' . answer('SELECT count(*) FROM orders') . sprintf(' events, each once; up again %.1f s after there is room', $took));
@@ -166,7 +166,7 @@ set_up();
 PmTest::create_handler($node, 'hungry', user => 'app', before => "IF e.type = 'hungry' THEN PERFORM length(repeat('x', 100000000) || e.stream); END IF;");
 answer("SELECT pm.create_log('food'); SELECT pm.register('hungry', 'hungry', '{food}', backoff => '100 ms')", 'app');
 answer("INSERT INTO food (stream, type) SELECT 'f', 'T' FROM generate_series(1, 10)", 'app');
-ok(PmTest::wait_idle($node, timeout => 20), 'all is handled');
+ok(PmTest::wait_idle($node), 'all is handled');
 my $pid = dispatcher();
 my $before = rss($pid);
 open(my $f, '<', "/proc/$pid/status") or die;
@@ -174,15 +174,15 @@ my ($vm) = join('', <$f>) =~ /VmSize:\s+(\d+)/;
 my $limit = ($vm + 60 * 1024) * 1024;
 system('prlimit', '--pid', $pid, "--as=$limit:unlimited") == 0 or die "cannot limit the worker's memory\n";
 answer("INSERT INTO food (stream, type) VALUES ('g', 'T'), ('f', 'hungry'), ('f', 'T'), ('h', 'T')", 'app');
-ok(PmTest::wait_until($node, "SELECT state || (reason LIKE '%out of memory%') FROM pm.status WHERE process_manager = 'hungry'", 'waitingtrue', timeout => 30), 'out of memory: it waits, and pm.status says why')
+ok(PmTest::wait_until($node, "SELECT state || (reason LIKE '%out of memory%') FROM pm.status WHERE process_manager = 'hungry'", 'waitingtrue'), 'out of memory: it waits, and pm.status says why')
   or diag(answer('SELECT process_manager, state, reason FROM pm.status'));
 note('reason: ' . answer("SELECT reason || ' / ' || coalesce(hint, '') FROM pm.status WHERE process_manager = 'hungry'"));
 answer("INSERT INTO orders (stream, type) SELECT 'o', 'T' FROM generate_series(1, 100)", 'app');
-ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'keep'", 100, timeout => 20), 'out of memory: other process managers of the role continue, in the same worker');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'keep'", 100), 'out of memory: other process managers of the role continue, in the same worker');
 is(dispatcher(), $pid, 'out of memory: the worker survives');
 cmp_ok(rss($pid), '<', $before + 20, sprintf('and has given the memory back: %.0f MB before, %.0f MB now', $before, rss($pid)));
 system('prlimit', '--pid', $pid, '--as=unlimited:unlimited');
-ok(PmTest::wait_idle($node, timeout => 30), 'with memory again, the event is handled');
+ok(PmTest::wait_idle($node), 'with memory again, the event is handled');
 PmTest::exactly_once_ok($node, 'hungry', 'food');
 is(answer("SELECT count(*) FROM pm.parked"), 0, 'no failure is counted for an event');
 
@@ -211,7 +211,7 @@ my $took = PmTest::seconds
 };
 PmTest::exactly_once_ok($node, 'large', 'large', "an event of $mb MB is handled, and so are the others");
 is(dispatcher(), $pid, 'the worker survives');
-ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'large'", 'idle', timeout => 20), 'idle');
+ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'large'", 'idle'), 'idle');
 for (1 .. 100)
 {
 	last if rss($pid) < $before + 20;

@@ -135,7 +135,7 @@ CREATE FUNCTION mallory.key_of(e pm.event) RETURNS text LANGUAGE plpgsql AS $$ B
 SELECT pm.register('escape', 'mallory.escape', '{mallory.own}', correlate => 'mallory.key_of');
 INSERT INTO mallory.own (stream, type) VALUES ('s', 'T'), ('s', 'T');
 SQL
-ok(PmTest::wait_seen($node, 'escape', 2, timeout => 20), 'a handler that tries to escape')
+ok(PmTest::wait_seen($node, 'escape', 2), 'a handler that tries to escape')
   or diag(answer("SELECT * FROM pm.status"));
 ran_as($_, 'mallory') for ('handler', 'correlate', 'security definer', 'deferred trigger');
 ran_as('cursor with hold', 'not at all');
@@ -191,7 +191,7 @@ CREATE FUNCTION alice.handle_types(e pm.event) RETURNS void LANGUAGE plpgsql AS 
 BEGIN INSERT INTO public.seen (pm, log, pos, stream, key) VALUES ('types', e.log, e.position, e.stream, e.stream); END $$;
 SELECT pm.register('types', 'alice.handle_types', '{mallory.trap}', types => '{T}', start_at => 'beginning');
 SQL
-ok(PmTest::wait_seen($node, $_, 5, timeout => 20), "$_ reads mallory's log") for qw(alice super types);
+ok(PmTest::wait_seen($node, $_, 5), "$_ reads mallory's log") for qw(alice super types);
 ran_as($_, 'not at all') for ('index predicate', 'index expression');
 nothing_ok('code that runs when workers read the log');
 
@@ -266,9 +266,9 @@ answer("SELECT pm.resume('hers'), pm.resume('hers too')", 'alice');
 my $asked = time;
 my $before = answer("SELECT count(*) FROM seen WHERE log = 'alice.private'");
 answer("SELECT pm.append('alice.private', 'quick', 'T')", 'alice');
-ok(PmTest::wait_until($node, "SELECT count(*) > $before FROM seen WHERE log = 'alice.private'", 't', timeout => 20), "alice's own log is handled, whatever mallory's index does");
+ok(PmTest::wait_until($node, "SELECT count(*) > $before FROM seen WHERE log = 'alice.private'", 't'), "alice's own log is handled, whatever mallory's index does");
 diag(sprintf("after %.1f s", time - $asked));
-ok(PmTest::wait_until($node, "SELECT string_agg(DISTINCT (reason LIKE '%has no index of its positions%')::text, ' ') FROM pm.status WHERE process_manager LIKE 'hers%'", 'true', timeout => 20), 'a log without an index on its positions is reported')
+ok(PmTest::wait_until($node, "SELECT string_agg(DISTINCT (reason LIKE '%has no index of its positions%')::text, ' ') FROM pm.status WHERE process_manager LIKE 'hers%'", 'true'), 'a log without an index on its positions is reported')
   or diag(answer("SELECT process_manager, state, reason FROM pm.status"));
 answer("SELECT pm.unregister('hers'), pm.unregister('hers too')", 'alice');
 answer("SELECT pm.unregister('broken'); DROP TABLE mallory.broken", 'mallory');
@@ -302,7 +302,7 @@ CREATE OR REPLACE FUNCTION mallory.changes_$prey() RETURNS boolean LANGUAGE plpg
 SQL
 	is(sqlstate("SELECT * FROM pm.trace('mallory.$trap', 1)", 'mallory'), '', "a log that would change another one while it is read, in pm.trace ($trap)");
 	answer("SELECT pm.register('reads_$trap', 'alice.handle', '{mallory.$trap,mallory.$prey}', start_at => 'beginning')", 'alice');
-	ok(PmTest::wait_until($node, "SELECT bool_and(state = 'idle' AND lag = 0) FROM pm.status WHERE process_manager = 'reads_$trap'", 't', timeout => 20), "in the batch of a follower nothing is changed ($trap)")
+	ok(PmTest::wait_until($node, "SELECT bool_and(state = 'idle' AND lag = 0) FROM pm.status WHERE process_manager = 'reads_$trap'", 't'), "in the batch of a follower nothing is changed ($trap)")
 	  or diag(answer("SELECT log, state, reason FROM pm.status WHERE process_manager = 'reads_$trap'"));
 	answer("SELECT pm.unregister('reads_$trap')", 'alice');
 }
@@ -337,7 +337,7 @@ END $$;
 SELECT pm.register('instance', 'alice.instance', '{alice.private}', start_at => 'end');
 INSERT INTO alice.private (stream, type, metadata) VALUES ('confidential', 'T', '{"correlation": "confidential"}');
 SQL
-ok(PmTest::wait_seen($node, 'instance', 1, timeout => 20), "alice's handler reads mallory's log");
+ok(PmTest::wait_seen($node, 'instance', 1), "alice's handler reads mallory's log");
 ran_as('beside', 'not at all');
 is(answer("SELECT count(*) FROM mallory.heard"), 0, 'nothing is appended meanwhile');
 is(answer("SELECT string_agg(type, ' ') FROM pm.timer WHERE process_manager = 'instance'"), 'hers', "the timers are alice's own");
@@ -387,7 +387,7 @@ is(sqlstate("SELECT pm.register('trap', 'public.super_handle', '{mallory.trap}',
 answer("CREATE FUNCTION given(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN END'; SELECT pm.register('given', 'given', '{mallory.trap}', start_at => 'end'); DROP FUNCTION given(pm.event); GRANT CREATE ON SCHEMA public TO mallory");
 answer("CREATE FUNCTION public.given(e pm.event) RETURNS void LANGUAGE plpgsql AS \$\$ BEGIN PERFORM mallory.grab('taken name'); END \$\$", 'mallory');
 answer("DROP TRIGGER grab_before ON mallory.trap; DROP TRIGGER grab_after ON mallory.trap; DROP TRIGGER grab_row ON mallory.trap; INSERT INTO mallory.trap (stream, type) VALUES ('s', 'T')", 'mallory');
-ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'given' AND reason LIKE '%no superuser owns%'", 'waiting', timeout => 20), 'nor a function that has taken the name of a dropped one');
+ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE process_manager = 'given' AND reason LIKE '%no superuser owns%'", 'waiting'), 'nor a function that has taken the name of a dropped one');
 ran_as($_, 'not at all') for ('taken name', 'key of a superuser');
 answer("SELECT pm.unregister('given'); DROP FUNCTION public.given(pm.event); REVOKE CREATE ON SCHEMA public FROM mallory");
 
@@ -482,7 +482,7 @@ for my $path ('trojan, public, pg_catalog', 'pg_temp, trojan, pg_catalog')
 	$run->("SELECT pm.pause('deceived'); SELECT pm.seek('deceived', '$log', 0); SELECT pm.resume('deceived'); SELECT pm.resume(); SELECT pm.catch_up('deceived'); SELECT pm.catch_up()", 'pm.pause, pm.seek, pm.resume, pm.catch_up');
 	$run->("TABLE pm.$_", "pm.$_", 'postgres') for qw(log process_manager cursor status instance timer parked worker blocker);
 	$run->("SELECT pm.trim('$log', 1)", 'pm.trim');
-	ok(PmTest::wait_until($node, "SET search_path = pg_catalog; SELECT state || lag FROM pm.status WHERE process_manager = 'deceived'", 'idle0', timeout => 20), "search_path = $path: workers work")
+	ok(PmTest::wait_until($node, "SET search_path = pg_catalog; SELECT state || lag FROM pm.status WHERE process_manager = 'deceived'", 'idle0'), "search_path = $path: workers work")
 	  or diag(answer("SET search_path = pg_catalog; SELECT * FROM pm.status WHERE process_manager = 'deceived'"));
 	$run->("SELECT pm.unregister('deceived'); SELECT pm.drop_log('$log')", 'pm.unregister, pm.drop_log');
 }

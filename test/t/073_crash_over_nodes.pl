@@ -102,7 +102,7 @@ sub follow
 sub dies
 {
 	my ($node) = @_;
-	my $until = time + 40;
+	my $until = time + $PostgreSQL::Test::Utils::timeout_default;
 	sleep 0.05 while time < $until && -e $node->data_dir . '/postmaster.pid';
 	ok(!-e $node->data_dir . '/postmaster.pid', $node->name . ' has ended');
 	$node->_update_pid(0);
@@ -119,7 +119,7 @@ sub write_events
 	}
 }
 write_events($first, 'T');
-ok(PmTest::wait_idle($first, timeout => 20), 'the first server handles events');
+ok(PmTest::wait_idle($first), 'the first server handles events');
 $first->wait_for_catchup($_, 'replay', $first->lsn('insert')) for @nodes;
 write_events($first, 'bad');
 dies($first);
@@ -129,13 +129,13 @@ dies($second);
 my $began = time;
 $third->promote;
 follow($fourth, $third);
-ok(PmTest::wait_until($third, "SELECT count(*) FROM pm.parked WHERE state = 'dead'", 1, timeout => 40), 'the third server does not call it');
+ok(PmTest::wait_until($third, "SELECT count(*) FROM pm.parked WHERE state = 'dead'", 1), 'the third server does not call it');
 my $dead = time - $began;
 is($third->safe_psql('postgres', "SELECT k.process_manager, o.type, k.attempts, k.crashes FROM pm_catalog.parked k JOIN orders o USING (position) WHERE k.state = 'dead'"),
 	'bad|bad|1|2', 'the event is dead');
-ok(PmTest::wait_until($third, "SELECT (SELECT count(*) FROM seen WHERE pm = 'bad') + (SELECT count(*) FROM pm.parked WHERE process_manager = 'bad')", 60, timeout => 40),
+ok(PmTest::wait_until($third, "SELECT (SELECT count(*) FROM seen WHERE pm = 'bad') + (SELECT count(*) FROM pm.parked WHERE process_manager = 'bad')", 60),
 	'its others are handled, or wait behind it');
-ok(PmTest::wait_until($third, "SELECT count(*) FROM pm.status WHERE lag_events > 0", 0, timeout => 40, dbname => $_), "$_: all have handled what was there") for qw(postgres other);
+ok(PmTest::wait_until($third, "SELECT count(*) FROM pm.status WHERE lag_events > 0", 0, dbname => $_), "$_: all have handled what was there") for qw(postgres other);
 is($third->safe_psql($_, $innocent), 'none', "$_: the others are not taken for the cause") for qw(postgres other);
 PmTest::exactly_once_ok($third, 'calm', 'orders', "$_: in order", dbname => $_) for qw(postgres other);
 PmTest::once_in_key_order_ok($third, 'keyed', q{SELECT 'orders' AS log, position AS pos, stream AS key FROM orders}, 'keyed: nothing missing, nothing twice');
@@ -145,7 +145,7 @@ PmTest::figure(sprintf('two servers have ended; after the call of the second pro
 
 # Units that had nothing in hand say so with their next events.
 write_events($third, 'T');
-ok(PmTest::wait_until($third, 'SELECT count(*) FROM pm.status WHERE lag_events > 0', 0, timeout => 40, dbname => $_), "$_: new events are handled") for qw(postgres other);
+ok(PmTest::wait_until($third, 'SELECT count(*) FROM pm.status WHERE lag_events > 0', 0, dbname => $_), "$_: new events are handled") for qw(postgres other);
 is($third->safe_psql($_, 'SELECT count(*) FROM pm_catalog.lane WHERE timeline <> pm.timeline()'), 0, "$_: what was in hand has been passed") for qw(postgres other);
 
 # ---- a switch-over, and a fast shutdown during a noted call that takes a long time
@@ -159,10 +159,10 @@ $third->stop('fast');
 $fourth->append_conf('postgresql.conf', 'pm.promotion_wait = 0');
 $fourth->reload;
 $fourth->promote;
-ok(PmTest::wait_until($fourth, 'SELECT process_manager, what, shared FROM pm_catalog.noted', 'slow|event|f', timeout => 40), 'only the long call is noted');
+ok(PmTest::wait_until($fourth, 'SELECT process_manager, what, shared FROM pm_catalog.noted', 'slow|event|f'), 'only the long call is noted');
 $began = time;
 $fourth->safe_psql('postgres', "SELECT pm.resume('calm')", extra_params => [ '-U', 'alice' ]);
-ok(PmTest::wait_until($fourth, "SELECT count(*) FROM seen WHERE stream = 's9' AND pm = 'calm'", 2, timeout => 40), 'others go on meanwhile');
+ok(PmTest::wait_until($fourth, "SELECT count(*) FROM seen WHERE stream = 's9' AND pm = 'calm'", 2), 'others go on meanwhile');
 is($fourth->safe_psql('postgres', 'SELECT process_manager, shared FROM pm_catalog.noted'), 'slow|t', 'the note of the long call is marked, the others are gone');
 PmTest::figure(sprintf('during a long call, others handle two events after %.2f s', time - $began));
 $fourth->stop('fast');
@@ -183,7 +183,7 @@ write_events($fourth, 'T');
 $fourth->append_conf('postgresql.conf', 'pm.launcher = on');
 $fourth->reload;
 # If each of some 90 calls waited for a second, it would not be over yet.
-ok(PmTest::wait_until($fourth, 'SELECT count(*) FROM pm.status WHERE lag_events > 0', 0, timeout => 40, dbname => $_), "$_: all is handled") for qw(postgres other);
+ok(PmTest::wait_until($fourth, 'SELECT count(*) FROM pm.status WHERE lag_events > 0', 0, dbname => $_), "$_: all is handled") for qw(postgres other);
 is($fourth->safe_psql('postgres', 'SELECT count(*) FROM pm_catalog.lane WHERE timeline = 0'), 0, 'after notes were made');
 $receiver->kill_kill;
 $fourth->stop('fast');

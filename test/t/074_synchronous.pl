@@ -14,14 +14,14 @@ $ENV{PGOPTIONS} = '-c synchronous_commit=local';
 my $primary = PmTest::node('primary', init => [ allows_streaming => 1 ], conf => "max_connections = 30\npm.max_workers = 3\nrestart_after_crash = on\n");
 
 sub answer { my ($sql, $user) = @_; return $primary->safe_psql('postgres', $sql, extra_params => $user ? [ '-U', $user ] : []); }
-sub waits { my ($sql, $expected, $name) = @_; return ok(PmTest::wait_until($primary, $sql, $expected, timeout => 30), $name) || diag(answer('SELECT * FROM pm.status') . "\n" . answer('SELECT * FROM pm.worker') . "\n" . answer('SELECT * FROM pm.blocker')); }
+sub waits { my ($sql, $expected, $name) = @_; return ok(PmTest::wait_until($primary, $sql, $expected), $name) || diag(answer('SELECT * FROM pm.status') . "\n" . answer('SELECT * FROM pm.worker') . "\n" . answer('SELECT * FROM pm.blocker')); }
 # Cancels the wait of role app's dispatcher, and those of the batches that follow, until the query has the answer. Each wait is
 # canceled once, because a later cancel could hit a handler.
 my %canceled;
 sub release
 {
 	my ($sql, $expected, $name) = @_;
-	my $until = time + 30;
+	my $until = time + $PostgreSQL::Test::Utils::timeout_default;
 	my $last = '';
 
 	while (time < $until)
@@ -90,7 +90,7 @@ push @sessions, [ 'DROP EXTENSION', $drop ];
 for (@sessions)
 {
 	my ($name, $session) = @$_;
-	my $until = time + 30;
+	my $until = time + $PostgreSQL::Test::Utils::timeout_default;
 	until ($session->{err} =~ /NOTICE/ || time > $until) { $session->over; sleep 0.05; }
 	like($session->{err}, qr/NOTICE:  process \d+, for whose lock this command waits, has committed its transaction and waits for a synchronous standby\nHINT:  \Q$hint\E/, "$name says what it waits for");
 	ok(!$session->over, 'and waits');
@@ -193,7 +193,7 @@ $standby->safe_psql('postgres', "INSERT INTO orders (stream, type) VALUES ('s', 
 is($standby->safe_psql('postgres', "SELECT state, reason FROM pm.status WHERE process_manager = 'keep'"), 'waiting|no worker runs, because pm.launcher is off', 'the workers of the promoted standby can be held off');
 $standby->safe_psql('postgres', 'ALTER SYSTEM SET pm.launcher = on');
 $standby->reload;
-ok(PmTest::wait_until($standby, "SELECT max(pos) = (SELECT max(position) FROM orders) FROM seen WHERE pm = 'keep'", 't', timeout => 30), 'the promoted standby handles events');
+ok(PmTest::wait_until($standby, "SELECT max(pos) = (SELECT max(position) FROM orders) FROM seen WHERE pm = 'keep'", 't'), 'the promoted standby handles events');
 PmTest::exactly_once_ok($standby, 'keep', 'orders', 'the promoted standby: what it has received is handled once', where => "type <> 'bad'");
 $standby->stop('fast');
 $primary->append_conf('postgresql.auto.conf', "synchronous_standby_names = ''\n");

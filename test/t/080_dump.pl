@@ -110,8 +110,8 @@ is($from->safe_psql('postgres', "SELECT o.name, owner_name, process_manager FROM
 	'dropped|app|wide', 'it is known who has used the name of a dropped log');
 # gaps in the positions, also at the end
 $from->safe_psql('postgres', "BEGIN; INSERT INTO orders (stream, type) SELECT 'gap', 'G' FROM generate_series(1, 5); ROLLBACK");
-ok(PmTest::wait_until($from, "SELECT state FROM pm.status WHERE process_manager = 'halting'", 'halted', timeout => 20), 'one is halted');
-ok(PmTest::wait_until($from, "SELECT count(*) FROM pm.status WHERE process_manager = 'keep' AND (state <> 'idle' OR lag > 0)", 0, timeout => 20), 'one is idle');
+ok(PmTest::wait_until($from, "SELECT state FROM pm.status WHERE process_manager = 'halting'", 'halted'), 'one is halted');
+ok(PmTest::wait_until($from, "SELECT count(*) FROM pm.status WHERE process_manager = 'keep' AND (state <> 'idle' OR lag > 0)", 0), 'one is idle');
 # events that are not handled when the dump is made
 $from->safe_psql('postgres', "SELECT pm.pause('keep')");
 $from->safe_psql('postgres', "INSERT INTO orders (stream, type) SELECT 'later', 'L' FROM generate_series(1, 10)");
@@ -144,7 +144,7 @@ my $original = $from->safe_psql('postgres', $look);
 my $stood = $from->safe_psql('postgres', "SELECT position FROM pm.cursor WHERE process_manager = 'keep' AND log = 'orders'");
 
 $from->safe_psql('postgres', "SELECT pm.resume('keep')");
-ok(PmTest::wait_until($from, "SELECT count(*) FROM seen WHERE pm = 'keep' AND stream = 'later'", 10, timeout => 20), 'the original continues');
+ok(PmTest::wait_until($from, "SELECT count(*) FROM seen WHERE pm = 'keep' AND stream = 'later'", 10), 'the original continues');
 my $handled = $from->safe_psql('postgres', "SELECT count(*) FROM seen WHERE pm = 'keep'");
 
 # ---- dumps of the state before those ten events were handled
@@ -154,7 +154,7 @@ $from->command_ok([ 'pg_dump', '-Fp', '-f', "$dir/plain.sql", $from->connstr('po
 $from->command_ok([ 'pg_dump', '-Fc', '-f', "$dir/custom", $from->connstr('postgres') ], 'pg_dump, custom');
 unlike(slurp_file("$dir/plain.sql"), qr/CREATE FUNCTION pm/, 'the extension is dumped as one command');
 $from->safe_psql('postgres', "SELECT pm.resume('keep')");
-ok(PmTest::wait_until($from, "SELECT count(*) FROM seen WHERE pm = 'keep' AND stream = 'later'", 10, timeout => 20), 'the original continues');
+ok(PmTest::wait_until($from, "SELECT count(*) FROM seen WHERE pm = 'keep' AND stream = 'later'", 10), 'the original continues');
 
 # ---- restored into another cluster, and into another database of the same one
 
@@ -184,7 +184,7 @@ for my $copy ([ $to, 'plain' ], [ $to, 'custom' ], [ $from, 'beside' ])
 	# ---- everything waits
 	is($sql->("SELECT count(*) FROM pm.status WHERE reason = 'this database is a copy' AND state = 'waiting'"), 8, "$db: everything waits as a copy");
 	is($sql->("SELECT count(*) FROM pm_catalog.process_manager"), 6, "$db: there are six process managers");
-	ok(PmTest::wait_in_log($node, qr/pm waits for pm\.resume\(\) in database "$db", which is a copy\n.*another database or cluster: 6\./, timeout => 20), "$db: the server's log says so");
+	ok(PmTest::wait_in_log($node, qr/pm waits for pm\.resume\(\) in database "$db", which is a copy\n.*another database or cluster: 6\./), "$db: the server's log says so");
 
 	# ---- the triggers work
 	my (undef, undef, $err) = $node->psql($db, "INSERT INTO orders (position, stream, type) OVERRIDING SYSTEM VALUE VALUES (3, 'x', 'X')");
@@ -204,7 +204,7 @@ for my $copy ([ $to, 'plain' ], [ $to, 'custom' ], [ $from, 'beside' ])
 	is($sql->("SELECT count(*) > 0 FROM pm.read('orders')", 'app'), 't', "$db: pm.read returns events");
 	is($sql->("SELECT pm.register('fresh', 'keep', '{orders}', start_at => 'end')", 'app'), '', "$db: a new process manager can be registered");
 	$sql->("INSERT INTO orders (stream, type) VALUES ('fresh', 'N')", 'app');
-	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE stream = 'fresh'", 1, dbname => $db, timeout => 10), "$db: the new one runs");
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE stream = 'fresh'", 1, dbname => $db), "$db: the new one runs");
 	is($sql->($copies), 0, "$db: the copied ones do not");
 	is($sql->("SELECT count(*) FROM seen WHERE pm = 'inst' AND (log IS NULL OR type = 'bad')"), 0, "$db: no timer fires, and no parked event is tried");
 	$sql->("SELECT pm.unregister('fresh'); DELETE FROM seen WHERE stream = 'fresh'");
@@ -224,11 +224,11 @@ for my $copy ([ $to, 'plain' ], [ $to, 'custom' ], [ $from, 'beside' ])
 	{
 		$sql->('SELECT pm.resume()');
 	}
-	ok(PmTest::wait_idle($node, dbname => $db, timeout => 20), "$db: adopted, they continue")
+	ok(PmTest::wait_idle($node, dbname => $db), "$db: adopted, they continue")
 	  or diag($sql->('SELECT * FROM pm.status'));
 	$sql->("SELECT pm.retry('wide')", 'app');
 	ok(PmTest::wait_until($node, q{SELECT string_agg(key || ' ' || state, ', ' ORDER BY key), (SELECT count(*) FROM pm.parked WHERE process_manager = 'wide') FROM pm.instance WHERE process_manager = 'wide'},
-		'k1 ["good", "bad", "found"], k2 ["good", "corrected", "after", "found"]|0', dbname => $db, timeout => 20), "$db: an event is parked for one key and read from the log again, and associations are found");
+		'k1 ["good", "bad", "found"], k2 ["good", "corrected", "after", "found"]|0', dbname => $db), "$db: an event is parked for one key and read from the log again, and associations are found");
 	is($sql->("SELECT string_agg(DISTINCT owner, ',' ORDER BY owner) FROM pm.process_manager"), 'app,clerk', "$db: the owners are the roles with these names");
 	PmTest::exactly_once_ok($node, 'keep', 'orders', "$db: where the dump stood, nothing lost, nothing twice", dbname => $db);
 	PmTest::exactly_once_ok($node, 'halting', 'orders', "$db: so did the one that had halted", dbname => $db);
@@ -236,10 +236,10 @@ for my $copy ([ $to, 'plain' ], [ $to, 'custom' ], [ $from, 'beside' ])
 	# lanes skip what former lanes have handled, also after another change of their number
 	PmTest::once_in_key_order_ok($node, 'laned', "SELECT 'moves' AS log, position AS pos, stream AS key FROM moves", "$db: lanes that were apart: each once and in order", dbname => $db);
 	$sql->("INSERT INTO moves (stream, type) SELECT 'm' || i % 12, 'N' FROM generate_series(1, 30) i; SELECT pm.register('laned', 'laned', '{moves}', lanes => 4)", 'app');
-	ok(PmTest::wait_until($node, "SELECT sum(lag), count(*) FROM pm.status WHERE process_manager = 'laned'", '0|4', dbname => $db, timeout => 20), "$db: with another number of lanes they continue");
+	ok(PmTest::wait_until($node, "SELECT sum(lag), count(*) FROM pm.status WHERE process_manager = 'laned'", '0|4', dbname => $db), "$db: with another number of lanes they continue");
 	PmTest::once_in_key_order_ok($node, 'laned', "SELECT 'moves' AS log, position AS pos, stream AS key FROM moves", "$db: each once and in order still", dbname => $db);
 	# parked events are tried, as after any pm.resume, and the due timer fires
-	ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM seen WHERE pm = 'inst' AND log IS NULL)", '0|2', dbname => $db, timeout => 20), "$db: parked events and timers are handled")
+	ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM seen WHERE pm = 'inst' AND log IS NULL)", '0|2', dbname => $db), "$db: parked events and timers are handled")
 	  or diag($sql->('SELECT * FROM pm.parked') . $sql->('SELECT * FROM pm.timer'));
 	PmTest::once_in_key_order_ok($node, 'inst', "SELECT 'cases' AS log, position AS pos, stream AS key FROM cases", "$db: each once and in order", dbname => $db);
 	is($sql->("SELECT string_agg(key || ' ' || state, ', ' ORDER BY key) FROM pm.instance WHERE process_manager = 'inst'"),
@@ -250,11 +250,11 @@ for my $copy ([ $to, 'plain' ], [ $to, 'custom' ], [ $from, 'beside' ])
 	is($sql->("SELECT string_agg(key || ' ' || data, ', ') FROM pm.timer"), 'far {"from": "the dump"}', "$db: the other timer is not due yet");
 	# new parked events and timers do not collide with restored ones
 	$sql->("INSERT INTO cases (stream, type, data) SELECT 'new ' || i % 5, t, '{\"due\": \"2999-01-01 12:00Z\"}' FROM generate_series(1, 10) i, unnest('{arm,always bad}'::text[]) t ORDER BY i, t DESC", 'app');
-	ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked WHERE key LIKE 'new%'), (SELECT count(*) FROM pm.timer WHERE key LIKE 'new%')", '15|5', dbname => $db, timeout => 20), "$db: new events are parked, and new timers are set")
+	ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.parked WHERE key LIKE 'new%'), (SELECT count(*) FROM pm.timer WHERE key LIKE 'new%')", '15|5', dbname => $db), "$db: new events are parked, and new timers are set")
 	  or diag($sql->('SELECT * FROM pm.status') . $sql->('SELECT * FROM pm.parked'));
 	is($sql->("SELECT count(*) FROM seen WHERE pm = 'keep' AND log LIKE 'sales%'"), 1, "$db: the log with the unusual name");
 	$sql->("INSERT INTO sales.\"Odd Name\" (stream, type) VALUES ('odd', 'P')", 'app');
-	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'keep' AND log LIKE 'sales%'", 2, dbname => $db, timeout => 20), "$db: it continues");
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'keep' AND log LIKE 'sales%'", 2, dbname => $db), "$db: it continues");
 }
 
 # The original was not disturbed.

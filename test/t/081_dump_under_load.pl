@@ -113,7 +113,7 @@ for my $round (1 .. $rounds)
 	my $load = PmTest::start_program($from, 'pgbench', '-n', '-c', 6, '-R', 120, '-T', 600, '-f', "$dir/write.sql", $from->connstr('postgres'));
 	my %restored;
 
-	ok(PmTest::wait_until($from, "SELECT count(*) > 200 * $round AND count(*) FILTER (WHERE pm = 'inst' AND log IS NULL) > 20 FROM seen", 't', timeout => 30), "round $round: the load is running");
+	ok(PmTest::wait_until($from, "SELECT count(*) > 200 * $round AND count(*) FILTER (WHERE pm = 'inst' AND log IS NULL) > 20 FROM seen", 't'), "round $round: the load is running");
 	for my $format (sort keys %format)
 	{
 		my ($dump, $restore) = @{ $format{$format} };
@@ -122,7 +122,7 @@ for my $round (1 .. $rounds)
 
 		# this role may read everything, which is all that a dump needs
 		$from->command_ok([ 'pg_dump', '-U', 'dumper', @$dump, '-f', $file, $from->connstr('postgres') ], "$format: dumped by a role that is not a superuser");
-		ok(PmTest::wait_until($from, "SELECT max(position) > $before FROM orders", 't', timeout => 10), "$format: events were written meanwhile");
+		ok(PmTest::wait_until($from, "SELECT max(position) > $before FROM orders", 't'), "$format: events were written meanwhile");
 		$restored{"${format}_$round"} = $file;
 		$dumps++;
 	}
@@ -186,7 +186,7 @@ SQL
 	}
 	for my $db (sort keys %restored)
 	{
-		ok(PmTest::wait_until($to, "SELECT (SELECT count(*) FROM pm.status WHERE lag > 0 OR state <> 'idle'), (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM pm.timer)", '0|0|0', dbname => $db, timeout => 90), "$db: adopted, it handles everything")
+		ok(PmTest::wait_until($to, "SELECT (SELECT count(*) FROM pm.status WHERE lag > 0 OR state <> 'idle'), (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM pm.timer)", '0|0|0', dbname => $db), "$db: adopted, it handles everything")
 		  or diag($to->safe_psql($db, 'SELECT * FROM pm.status') . "\n" . $to->safe_psql($db, 'SELECT process_manager, log, position, state, message FROM pm.parked LIMIT 5'));
 		all_once_ok($to, $db, $db);
 		$to->safe_psql('postgres', "DROP DATABASE $db WITH (FORCE)");
@@ -205,7 +205,7 @@ my $source = $from->safe_psql('postgres', "SELECT pg_get_functiondef('inst'::reg
 $source =~ s/current_database\(\) = 'postgres'/false/ or die 'no such condition';
 $from->safe_psql('postgres', $source, extra_params => [ '-U', 'bob' ]);
 $from->safe_psql('postgres', "SELECT pm.resume('inst')");    # retries the dead events, too
-ok(PmTest::wait_until($from, "SELECT (SELECT count(*) FROM pm.status WHERE lag > 0 OR state <> 'idle'), (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM pm.timer)", '0|0|0', timeout => 90), 'the original handles everything')
+ok(PmTest::wait_until($from, "SELECT (SELECT count(*) FROM pm.status WHERE lag > 0 OR state <> 'idle'), (SELECT count(*) FROM pm.parked), (SELECT count(*) FROM pm.timer)", '0|0|0'), 'the original handles everything')
   or diag($from->safe_psql('postgres', 'SELECT * FROM pm.status'));
 all_once_ok($from, 'postgres', 'the original');
 

@@ -458,7 +458,7 @@ cmp_ok($refused, '>', $tries / 10, 'many statements were refused');
 cmp_ok($tries * 2 - $refused, '>', $tries / 10, 'many were accepted');
 cmp_ok(scalar keys %state, '>=', 10, 'there were many different errors');
 
-ok(PmTest::wait_seen($node, 'neighbor_pm', $appended, timeout => 30), "the neighbor's events are handled");
+ok(PmTest::wait_seen($node, 'neighbor_pm', $appended), "the neighbor's events are handled");
 PmTest::exactly_once_ok($node, 'neighbor_pm', 'quiet');
 my @logged = grep { /^\S+ \S+ \S+ \[\d+\] XX\d{3} .*(?:ERROR|FATAL|PANIC):/ } split /\n/, slurp_file($node->logfile);
 is(scalar @logged, 0, 'no worker reports an internal error') or diag("seed $seed\n", join("\n", @logged[ 0 .. ($#logged < 9 ? $#logged : 9) ]));

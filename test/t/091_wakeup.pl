@@ -19,7 +19,7 @@ for my $round (1 .. 5)
 	for my $log (qw(orders payments))
 	{
 		$node->safe_psql('postgres', "INSERT INTO $log (stream, type) VALUES ('s', 'T')");
-		ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE log = '$log'", $round, timeout => 20),
+		ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE log = '$log'", $round, timeout => 40),
 			"$log, event $round: handled without polling")
 		  or last;
 	}

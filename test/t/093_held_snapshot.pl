@@ -126,14 +126,14 @@ for my $n (1 .. 3)
 {
 	$session->do('VACUUM FULL pm_catalog.cursor');
 	my $was = $session->do('SELECT last_value FROM seen_single');
-	ok(PmTest::wait_until($node, "SELECT last_value > $was + 100 FROM seen_single", 't', timeout => 20), "rows that have moved are found ($n)");
+	ok(PmTest::wait_until($node, "SELECT last_value > $was + 100 FROM seen_single", 't'), "rows that have moved are found ($n)");
 }
 
 $session->do("SELECT nextval('fed')");
 PmTest::finish_psql($feeder);
 $writers->{h}->signal('INT');
 PmTest::finish_psql($writers);
-ok(PmTest::wait_idle($node, timeout => 120), 'everything was handled');
+ok(PmTest::wait_idle($node), 'everything was handled');
 
 for my $pm (qw(single usual))
 {

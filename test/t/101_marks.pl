@@ -41,7 +41,7 @@ for my $metadata (@metadata)
 $node->safe_psql('postgres', "INSERT INTO mallory.l1 (stream, type, data, metadata) VALUES ('none', 't', NULL, NULL)", extra_params => [ '-U', 'mallory' ]);
 my $n = @metadata + 1;
 
-ok(PmTest::wait_until($node, "SELECT process_manager, count(*), count(*) FILTER (WHERE state = 'dead'), min(attempts), string_agg(DISTINCT message, ',') FROM pm.parked GROUP BY 1 ORDER BY 1", "follows|$n|$n|2|not that\nm1|$n|$n|3|no", timeout => 60),
+ok(PmTest::wait_until($node, "SELECT process_manager, count(*), count(*) FILTER (WHERE state = 'dead'), min(attempts), string_agg(DISTINCT message, ',') FROM pm.parked GROUP BY 1 ORDER BY 1", "follows|$n|$n|2|not that\nm1|$n|$n|3|no"),
 	'each is dead with the error of its handler');
 is(PmTest::restarts_in_log($node), 0, 'the server has not crashed');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM pm.parked k JOIN mallory.l1 l USING (position) WHERE (k.event).metadata IS DISTINCT FROM l.metadata'), 0, 'the parked copies are what was written');

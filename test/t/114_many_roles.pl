@@ -62,7 +62,7 @@ while (time < $until)
 	$sent++;
 	sleep 0.1;
 }
-ok(PmTest::wait_until($node, "SELECT count(*) FROM seen", $sent, timeout => 60), "$roles roles on $places places: all events are handled")
+ok(PmTest::wait_until($node, "SELECT count(*) FROM seen", $sent), "$roles roles on $places places: all events are handled")
   or diag(answer("SELECT process_manager, lag, state, reason FROM pm.status WHERE lag > 0"), answer('TABLE pm.worker'));
 my ($median, $max) = lags('light');
 cmp_ok($median, '<', 1, 'soon');
@@ -73,7 +73,7 @@ PmTest::figure(sprintf('%d roles on %d places, %d events in %d s: handled after 
 my $heavy = 8 * $places;
 make('heavy', $heavy, 'PERFORM pg_sleep(0.01);');
 $session->do("INSERT INTO heavy_$_.log (stream, type) SELECT 's', 't' FROM generate_series(1, 100000)") for 1 .. $heavy;
-ok(PmTest::wait_until($node, "SELECT count(*) FROM (SELECT FROM seen WHERE pm ~ '^heavy' GROUP BY pm HAVING count(DISTINCT pid) > 1) x", $heavy, timeout => 120), "each of $heavy roles with much to do has its turn, twice")
+ok(PmTest::wait_until($node, "SELECT count(*) FROM (SELECT FROM seen WHERE pm ~ '^heavy' GROUP BY pm HAVING count(DISTINCT pid) > 1) x", $heavy), "each of $heavy roles with much to do has its turn, twice")
   or diag(answer('TABLE pm.worker'));
 answer('TRUNCATE sent');
 my $slowest = 0;
@@ -81,7 +81,7 @@ for my $i (1 .. 5)
 {
 	my $log = "light_$i.log";
 	my $position = $session->do("INSERT INTO sent SELECT '$log', pm.append('$log', 's', 't'), clock_timestamp() RETURNING pos");
-	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE log = '$log' AND pos = $position", 1, timeout => 60), "an event of a role with little to do is handled");
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE log = '$log' AND pos = $position", 1), "an event of a role with little to do is handled");
 	sleep 0.3;
 }
 ($median, $max) = lags('light');
@@ -94,7 +94,7 @@ SQL
 cmp_ok($median, '<', $turns / 2, 'soon: it does not wait until all others have had their turn');
 PmTest::figure(sprintf('beside %d roles with much to do, on %d places: handled after %.0f ms (median), %.0f ms at most; the others have a turn every %.0f ms', $heavy, $places, 1000 * $median, 1000 * $max, 1000 * $turns));
 my $before = answer("SELECT count(*) FROM seen WHERE pm ~ '^heavy'");
-ok(PmTest::wait_until($node, "SELECT count(*) > $before + 100 FROM seen WHERE pm ~ '^heavy'", 't', timeout => 30), 'the others continue');
+ok(PmTest::wait_until($node, "SELECT count(*) > $before + 100 FROM seen WHERE pm ~ '^heavy'", 't'), 'the others continue');
 
 is(answer('SELECT count(*) FROM (SELECT FROM seen GROUP BY pid HAVING count(DISTINCT pm) > 1) x'), 0, 'no process has served two roles');
 is(answer('SELECT count(*) - count(DISTINCT (log, pos)) FROM seen'), 0, 'no event is handled twice');

@@ -49,13 +49,13 @@ for (
 
 	two_logs($name, $spoil);
 	$node->safe_psql('postgres', register($name));
-	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = '$name' AND log = '${name}b'", 20, timeout => 15), "$reason: the other log is handled");
-	ok(PmTest::wait_until($node, "SELECT reason ~ '$reason' FROM pm.status WHERE process_manager = '$name' AND log = '${name}a'", 't', timeout => 15), "$reason: pm.status gives the reason")
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = '$name' AND log = '${name}b'", 20, timeout => 40), "$reason: the other log is handled");
+	ok(PmTest::wait_until($node, "SELECT reason ~ '$reason' FROM pm.status WHERE process_manager = '$name' AND log = '${name}a'", 't', timeout => 40), "$reason: pm.status gives the reason")
 	  or diag($node->safe_psql('postgres', 'SELECT process_manager, log, state, reason FROM pm.status'));
 	is($node->safe_psql('postgres', "SELECT count(*) - count(DISTINCT (log, pos)) FROM seen"), 0, "$reason: nothing is handled twice");
 	$node->safe_psql('postgres', $mend);
-	ok(PmTest::wait_until($node, "SELECT count(DISTINCT pos) FROM seen WHERE pm = '$name' AND log = '${name}a'", 30, timeout => 15), "$reason: when the problem is solved, it continues by itself");
-	ok(PmTest::wait_until($node, "SELECT bool_and(lag = 0 AND state = 'idle') FROM pm.status WHERE process_manager = '$name'", 't', timeout => 20), "$reason: it is idle");
+	ok(PmTest::wait_until($node, "SELECT count(DISTINCT pos) FROM seen WHERE pm = '$name' AND log = '${name}a'", 30, timeout => 40), "$reason: when the problem is solved, it continues by itself");
+	ok(PmTest::wait_until($node, "SELECT bool_and(lag = 0 AND state = 'idle') FROM pm.status WHERE process_manager = '$name'", 't', timeout => 40), "$reason: it is idle");
 	once($name, $reason);
 }
 
@@ -66,22 +66,22 @@ PmTest::create_handler($node, $_) for 'one', 'two';
 $node->safe_psql('postgres', "SELECT pm.register('one', 'one', '{x,y}'), pm.register('two', 'two', '{x,z}')");
 $node->safe_psql('postgres', "SELECT pm.pause('two')");
 $node->safe_psql('postgres', "SELECT pm.append('x', 's', 't')");
-ok(PmTest::wait_seen($node, 'one', 1, timeout => 15), 'one has handled all of x, and the other one has not');
+ok(PmTest::wait_seen($node, 'one', 1, timeout => 40), 'one has handled all of x, and the other one has not');
 $node->safe_psql('postgres', 'ALTER TABLE x DROP CONSTRAINT x_pkey');
 my $busy = PmTest::session($node);
 $busy->send("DO \$\$ BEGIN FOR i IN 1 .. 400 LOOP PERFORM pm.append('y', 's', 't'); COMMIT; PERFORM pg_sleep(0.05); EXIT WHEN EXISTS (SELECT FROM seen WHERE pm = 'two'); END LOOP; END \$\$");
 $node->safe_psql('postgres', "SELECT pm.append('z', 's', 't')");
 $node->safe_psql('postgres', "SELECT pm.resume('two')");
-ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'two' AND log = 'z'", 1, timeout => 15), 'the other one continues without x, although the first one uses it all the time');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pm = 'two' AND log = 'z'", 1, timeout => 40), 'the other one continues without x, although the first one uses it all the time');
 $node->safe_psql('postgres', 'ALTER TABLE x ADD PRIMARY KEY (position)');
 $busy->wait;
 $busy->quit;
-ok(PmTest::wait_idle($node, timeout => 20), 'all are idle');
+ok(PmTest::wait_idle($node, timeout => 40), 'all are idle');
 
 # ---- pm.catch_up
 
 $node->safe_psql('postgres', "ALTER SYSTEM SET pm.launcher = off; SELECT pg_reload_conf()");
-ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE kind = 'dispatcher'", '0', timeout => 15), 'there are no dispatchers');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE kind = 'dispatcher'", '0', timeout => 40), 'there are no dispatchers');
 two_logs('c', 'ALTER TABLE ca DROP CONSTRAINT ca_pkey');
 $node->safe_psql('postgres', register('c'));
 my (undef, undef, $err) = $node->psql('postgres', "SELECT pm.catch_up('c')");

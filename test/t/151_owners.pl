@@ -57,7 +57,7 @@ sub handled_by
 	my ($pm, $type, $role, $name) = @_;
 
 	answer("SELECT pm.append('orders', 's', '$type')");
-	ok(PmTest::wait_until($node, "SELECT string_agg(session_role || ' ' || role, ',') FROM who WHERE pm = '$pm' AND type = '$type'", "$role $role", timeout => 20), $name);
+	ok(PmTest::wait_until($node, "SELECT string_agg(session_role || ' ' || role, ',') FROM who WHERE pm = '$pm' AND type = '$type'", "$role $role"), $name);
 	return;
 }
 
@@ -133,7 +133,7 @@ answer("CREATE ROLE lost LOGIN; GRANT USAGE ON SCHEMA pm TO lost; GRANT CREATE O
 answer('CREATE FUNCTION count_up(e pm.event, state jsonb) RETURNS jsonb LANGUAGE sql RETURN to_jsonb(coalesce(state::int, 0) + 1)');
 is(answer("SELECT pm.register('orphan', 'count_up', '{orders}', start_at => 'end')", 'lost'), '', 'a process manager whose owner will be gone');
 answer("SELECT pm.append('orders', 'k', 'x')");
-ok(PmTest::wait_until($node, "SELECT state FROM pm.instance WHERE process_manager = 'orphan' AND key = 'k'", 1, timeout => 20), 'it has an instance');
+ok(PmTest::wait_until($node, "SELECT state FROM pm.instance WHERE process_manager = 'orphan' AND key = 'k'", 1), 'it has an instance');
 lose_owner('orphan', 'lost');
 for my $call ("pm.resume('orphan')", "pm.register('orphan', 'count_up', '{orders}')")
 {
@@ -146,7 +146,7 @@ is(answer("SELECT reason LIKE '%\"lost\", no longer exists%', hint LIKE '%pm.set
 like(answer("SELECT pm.set_owner('orphan', 'carol')", 'carol'), qr/42501/, 'only a superuser may take it over');
 is(answer("SELECT pm.set_owner('orphan', 'carol')"), '', 'a superuser takes it over with pm.set_owner');
 answer("SELECT pm.append('orders', 'k', 'x')");
-ok(PmTest::wait_until($node, "SELECT state FROM pm.instance WHERE process_manager = 'orphan' AND key = 'k'", 2, timeout => 20), 'its instances continue');
+ok(PmTest::wait_until($node, "SELECT state FROM pm.instance WHERE process_manager = 'orphan' AND key = 'k'", 2), 'its instances continue');
 like(answer('DROP ROLE carol'), qr/owner of type pm_process_manager\.orphan/, 'it has an owner again');
 # a type that a superuser has dropped with the event trigger disabled is created again
 answer("ALTER EVENT TRIGGER pm_after_drop DISABLE; DROP TYPE pm_process_manager.orphan; ALTER EVENT TRIGGER pm_after_drop ENABLE ALWAYS");

@@ -53,12 +53,12 @@ SELECT pm.register('f', 'f', '{sales.orders,own}', max_attempts => 1);
 INSERT INTO own (stream, type) VALUES ('s', 'good');
 INSERT INTO sales.orders (stream, type) VALUES ('s', 'good'), ('t', 'bad'), ('t', 'good');
 SQL
-	ok(PmTest::wait_until($node, 'SELECT sum(lag), (SELECT count(*) FROM pm.parked) FROM pm.status', '0|2', timeout => 20), "$name: it is followed, and events are parked");
+	ok(PmTest::wait_until($node, 'SELECT sum(lag), (SELECT count(*) FROM pm.parked) FROM pm.status', '0|2'), "$name: it is followed, and events are parked");
 	like(answer($plain, $role), qr/2BP01.*type pm_process_manager\.f depends on table sales\.orders/s, "$name: refused without CASCADE, as in PostgreSQL") if $plain;
 	like(answer($cascade, $role), qr/process manager "f" no longer follows log "sales\.orders".*discarded: 2/s, "$name: CASCADE unfollows the log, with a NOTICE");
 	like(answer($state), qr/^own(?:,sales\.unfollowed)?\|own\|0\|f$/, "$name: it drops nothing else");
 	answer("INSERT INTO own (stream, type) VALUES ('s', 'good')", 'follower');
-	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE log = 'own'", 2, timeout => 20), "$name: the process manager continues with its other log");
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE log = 'own'", 2), "$name: the process manager continues with its other log");
 	like(answer('DROP TABLE own'), qr/2BP01.*type pm_process_manager\.f depends on table own/s, "$name: it still depends on that");
 	# without any log the process manager still exists, and can follow one
 	like(answer('DROP TABLE own CASCADE'), qr/no longer follows log "own"/, "$name: the last log is dropped");
@@ -67,7 +67,7 @@ SQL
 	is(answer("SELECT pm.register('f', 'f', '{own}')", 'follower'), '', "$name: it can follow one again");
 	answer('TRUNCATE seen');
 	answer("INSERT INTO own (stream, type) VALUES ('s', 'good')", 'follower');
-	ok(PmTest::wait_until($node, "SELECT string_agg(pos::text, ',') FROM seen WHERE log = 'own'", 1, timeout => 20), "$name: from the beginning");
+	ok(PmTest::wait_until($node, "SELECT string_agg(pos::text, ',') FROM seen WHERE log = 'own'", 1), "$name: from the beginning");
 	answer("SELECT pm.unregister('f')", 'follower');
 	answer('DROP TABLE own; TRUNCATE seen; DROP SCHEMA IF EXISTS sales CASCADE');
 	is(answer($state), '||0|', "$name: nothing is left");
@@ -81,7 +81,7 @@ SELECT pm.create_log('mine.orders');
 SELECT pm.register('f', 'f', '{mine.orders}');
 SELECT pm.append('mine.orders', 's', 'good');
 SQL
-ok(PmTest::wait_seen($node, 'f', 1, timeout => 20), 'one role owns the log and the process manager');
+ok(PmTest::wait_seen($node, 'f', 1), 'one role owns the log and the process manager');
 like(answer('DROP OWNED BY follower'), qr/process manager "f" is unregistered/, 'DROP OWNED drops both, without CASCADE');
 is(answer($state), '||0|', 'nothing of them is left');
 
@@ -94,7 +94,7 @@ answer("GRANT ALL ON seen TO PUBLIC; GRANT USAGE ON SEQUENCE seen_seq_seq TO PUB
 answer("SELECT pm.register('f', 'f', '{moving}')", 'follower');
 answer('ALTER TABLE moving RENAME TO moved; ALTER TABLE moved SET SCHEMA there; ALTER SCHEMA there RENAME TO elsewhere');
 is(answer("SELECT pm.append('moving', 's', 'good')"), 1, 'a log whose table was renamed and moved accepts events');
-ok(PmTest::wait_seen($node, 'f', 1, timeout => 20), 'they are handled');
+ok(PmTest::wait_seen($node, 'f', 1), 'they are handled');
 like(answer('DROP TABLE elsewhere.moved'), qr/2BP01/, 'it cannot be dropped without CASCADE');
 
 # ---- dropped while the event trigger is disabled

@@ -39,7 +39,7 @@ sub is_log
 	like(answer("INSERT INTO $table (position, stream, type) OVERRIDING SYSTEM VALUE VALUES (2, 's', 't')"), qr/428C9|23505/, "$name: the triggers are complete");
 	answer("GRANT SELECT ON $table TO postgres; GRANT USAGE ON SCHEMA " . ($table =~ s/\..*//r) . ' TO postgres') if $table =~ /\./;
 	is(answer("SELECT pm.register('keep', 'keep', '{$log}', start_at => 'beginning')", 'postgres'), '', "$name: it can be followed");
-	ok(PmTest::wait_seen($to, 'keep', $rows + 2, timeout => 20), "$name: it is handled");
+	ok(PmTest::wait_seen($to, 'keep', $rows + 2), "$name: it is handled");
 	answer("SELECT pm.unregister('keep'); TRUNCATE seen", 'postgres');
 	return;
 }

@@ -37,7 +37,7 @@ sub blocks
 	my ($session, $sql) = @_;
 
 	$session->send($sql);
-	ok(PmTest::wait_until($node, "SELECT wait_event_type FROM pg_stat_activity WHERE pid = " . $session->pid, 'Lock', timeout => 20), "it waits: $sql");
+	ok(PmTest::wait_until($node, "SELECT wait_event_type FROM pg_stat_activity WHERE pid = " . $session->pid, 'Lock'), "it waits: $sql");
 	return;
 }
 

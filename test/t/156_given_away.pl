@@ -44,7 +44,7 @@ sub handler
 
 handler('dave', 'h');
 ask("SELECT pm.create_log('dave.l'); SELECT pm.register('dv', 'dave.h', '{dave.l}'); SELECT pm.append('dave.l', 's', 't')", 'dave');
-ok(PmTest::wait_until($node, 'SELECT string_agg(as_role, \',\') FROM ran', 'dave', timeout => 10), "dave's runs as dave");
+ok(PmTest::wait_until($node, 'SELECT string_agg(as_role, \',\') FROM ran', 'dave'), "dave's runs as dave");
 my @ways = (
 	[ 'REASSIGN OWNED', 'REASSIGN OWNED BY dave TO postgres', 'REASSIGN OWNED BY postgres TO dave' ],
 	[ 'ALTER TYPE', 'ALTER FUNCTION dave.h OWNER TO postgres; ALTER TYPE pm_process_manager.dv OWNER TO postgres', 'ALTER FUNCTION dave.h OWNER TO dave; ALTER TYPE pm_process_manager.dv OWNER TO dave' ],
@@ -59,28 +59,28 @@ for my $way (@ways)
 	ask("TRUNCATE ran; SELECT pm.append('dave.l', 's', 't')");
 	# The worker has not been told: it continues as dave.
 	last if !defined $back;
-	ok(PmTest::wait_until($node, "SELECT bool_or(s::text ~ 'dave\\.h.*registered') FROM pm.status s WHERE process_manager = 'dv'", 't', timeout => 10), "$name: it does not run")
+	ok(PmTest::wait_until($node, "SELECT bool_or(s::text ~ 'dave\\.h.*registered') FROM pm.status s WHERE process_manager = 'dv'", 't'), "$name: it does not run")
 		or diag(ask("SELECT s FROM pm.status s WHERE process_manager = 'dv'"));
 	like(ask("SELECT pm.catch_up('dv')"), qr/42501/, "$name: pm.catch_up does not run it either");
 	is(ask('SELECT count(*) FROM ran'), 0, "$name: dave's code has not run");
 	unlike(ask('ALTER ROLE dave LOGIN; ' . ($name eq 'ALTER TYPE' ? $back : 'ALTER FUNCTION dave.h OWNER TO dave; ALTER TYPE pm_process_manager.dv OWNER TO dave')), qr/ERROR/, "$name: given back");
 	ask('ALTER TABLE dave.l OWNER TO dave; ALTER SCHEMA dave OWNER TO dave');
-	ok(PmTest::wait_until($node, 'SELECT string_agg(as_role, \',\') FROM ran', 'dave', timeout => 10), "$name: it continues as dave");
+	ok(PmTest::wait_until($node, 'SELECT string_agg(as_role, \',\') FROM ran', 'dave'), "$name: it continues as dave");
 }
 ask("SELECT pg_terminate_backend(pid) FROM pm.worker WHERE role = 'dave'");
-ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE role = 'dave' AND process_manager = 'dv'", 0, timeout => 10), 'the worker has ended');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.worker WHERE role = 'dave' AND process_manager = 'dv'", 0), 'the worker has ended');
 ask("SELECT pm.append('dave.l', 's', 't')");
 like(ask("SELECT pm.catch_up('dv')"), qr/42501.*dave\.h.*registered.*run SELECT pm\.set_owner\('dv', 'postgres'\)/s, 'pm.catch_up does not run it as a superuser, and the hint helps');
 is(ask("SELECT count(*) FROM ran WHERE super = 'on'"), 0, 'it has not run as one before either');
 ask('TRUNCATE ran');
 is(ask("SELECT pm.set_owner('dv', 'postgres')"), '', 'a superuser who has checked it takes it with pm.set_owner');
-ok(PmTest::wait_until($node, "SELECT string_agg(as_role, ',') FROM ran", 'postgres', timeout => 10), 'it runs as that superuser');
+ok(PmTest::wait_until($node, "SELECT string_agg(as_role, ',') FROM ran", 'postgres'), 'it runs as that superuser');
 # from one superuser to another it continues
 is(ask("REASSIGN OWNED BY boss TO postgres"), '', 'a role that owns nothing else');
 is(ask("SELECT pm.set_owner('dv', 'boss')"), '', 'from one superuser to another');
 ask("ALTER FUNCTION dave.h OWNER TO boss; REASSIGN OWNED BY boss TO postgres");
 ask("TRUNCATE ran; SELECT pm.append('dave.l', 's', 't')");
-ok(PmTest::wait_until($node, "SELECT string_agg(as_role, ',') FROM ran", 'postgres', timeout => 10), 'it continues as the other superuser');
+ok(PmTest::wait_until($node, "SELECT string_agg(as_role, ',') FROM ran", 'postgres'), 'it continues as the other superuser');
 ask("SELECT pm.unregister('dv'); TRUNCATE ran");
 
 # ---- a followed table is locked by its owner while the owner of the follower changes
@@ -94,7 +94,7 @@ CREATE FUNCTION bob.bad(e pm.event) RETURNS void LANGUAGE plpgsql AS $$ BEGIN RA
 SELECT pm.register('p', 'bob.bad', '{alice.l,alice.m}', max_attempts => 1);
 SQL
 ask("SELECT pm.append('alice.l', 's', 't')", 'alice');
-ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.parked", 1, timeout => 10), 'an event is parked');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.parked", 1), 'an event is parked');
 for my $cached (0, 1)
 {
 	my ($alice, $bob) = (session('alice'), session('bob'));
@@ -104,7 +104,7 @@ for my $cached (0, 1)
 	is($bob->do("SET statement_timeout = '10s'; SELECT pm.set_owner('p', 'bob')"), '', "pm.set_owner does not wait for a log ($cached)");
 	is($bob->do("SELECT pm.retry('p', 'alice.l', 1)"), '', "pm.retry does not wait for it either ($cached)") if !$cached;
 	$alice->do('COMMIT');
-	ok(PmTest::wait_until($node, "SELECT state FROM pm.parked", 'dead', timeout => 10), 'it is parked');
+	ok(PmTest::wait_until($node, "SELECT state FROM pm.parked", 'dead'), 'it is parked');
 	like(ask('DROP TABLE alice.l', 'alice'), qr/2BP01.*type pm_process_manager\.p depends on table (?:alice\.)?l\b/s, "the table cannot be dropped without CASCADE ($cached)");
 	$_->quit for ($alice, $bob);
 }
@@ -151,7 +151,7 @@ $node->safe_psql('template1', 'CREATE DATABASE unowned TEMPLATE template0');
 $node->command_ok([ 'pg_restore', '-e', '-d', $node->connstr('restored'), "$dir/dump" ], 'pg_restore');
 $node->command_ok([ 'pg_restore', '-e', '--no-owner', '-d', $node->connstr('unowned'), "$dir/dump" ], 'pg_restore --no-owner');
 ask('ALTER SYSTEM SET pm.launcher = off; SELECT pg_reload_conf()');
-ok(PmTest::wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE backend_type ~ '^pm' AND datname = 'postgres'", 0, timeout => 10), 'no session is connected');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE backend_type ~ '^pm' AND datname = 'postgres'", 0), 'no session is connected');
 is(ask('CREATE DATABASE copied TEMPLATE postgres', undef, 'template1'), '', 'CREATE DATABASE ... TEMPLATE');
 for my $db ('copied', 'restored')
 {

@@ -18,7 +18,7 @@ sub answer { my ($sql, $user) = @_; return $node->safe_psql('postgres', $sql, ex
 sub wait_for
 {
 	my ($sql, $expected, $name) = @_;
-	return ok(PmTest::wait_until($node, $sql, $expected, timeout => 30), $name)
+	return ok(PmTest::wait_until($node, $sql, $expected), $name)
 	  || diag(answer('SELECT * FROM pm.status') . "\n" . answer('SELECT * FROM pm.worker') . "\n" . answer('SELECT * FROM pm.blocker'));
 }
 

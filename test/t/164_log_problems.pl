@@ -14,7 +14,7 @@ sub answer { my ($sql) = @_; return $node->safe_psql('postgres', $sql); }
 sub wait_for
 {
 	my ($sql, $expected, $name) = @_;
-	return ok(PmTest::wait_until($node, $sql, $expected, timeout => 30), $name) || diag(answer('SELECT * FROM pm.status'));
+	return ok(PmTest::wait_until($node, $sql, $expected), $name) || diag(answer('SELECT * FROM pm.status'));
 }
 
 answer("CREATE ROLE app LOGIN; GRANT USAGE ON SCHEMA pm TO app; GRANT CREATE ON SCHEMA public TO app; SET ROLE app;

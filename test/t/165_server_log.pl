@@ -107,7 +107,7 @@ SELECT pm.create_log('shop.many');
 SELECT pm.register('many', 'shop.fail', '{shop.many}', backoff => '0', max_attempts => 5);
 INSERT INTO shop.many (stream, type) SELECT 's-' || i, CASE i % 2 WHEN 0 THEN 'bad' ELSE 'good' END FROM generate_series(1, 400) i;
 SQL
-ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.parked WHERE process_manager = 'many' AND state = 'dead'", 200, dbname => 'loud', timeout => 60), '200 events are dead after 5 attempts each');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.parked WHERE process_manager = 'many' AND state = 'dead'", 200, dbname => 'loud'), '200 events are dead after 5 attempts each');
 as('office', "SELECT pm.append('office.orders', 'o-1', 'bad')");
 ok(PmTest::wait_until($node, "SELECT state FROM pm.parked WHERE process_manager = 'office'", 'dead', dbname => 'loud'), "another role's event fails, too");
 $log = logged();
@@ -120,11 +120,11 @@ is(lines($log, qr/^LOG:.*"office" in database "loud": the event at position 1 of
 my $began = time;
 answer("SELECT pg_terminate_backend(pid) FROM pm.worker WHERE role = 'shop'");
 as('shop', "INSERT INTO shop.many (stream, type) SELECT 't-' || i, CASE i % 2 WHEN 0 THEN 'bad' ELSE 'good' END FROM generate_series(1, 100) i");
-ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.parked WHERE process_manager = 'many' AND state = 'dead'", 250, dbname => 'loud', timeout => 60), 'more failures, in another session');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.parked WHERE process_manager = 'many' AND state = 'dead'", 250, dbname => 'loud'), 'more failures, in another session');
 SKIP:
 {
 	skip 'takes a minute; set PM_SOAK', 2 unless $ENV{PM_SOAK};
-	my $deadline = time + 90;
+	my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
 	my $text = logged();
 	until ($text =~ /further messages/ || time > $deadline) { select undef, undef, undef, 0.2; $text .= logged(); }
 	like($text, qr/LOG:  \d+ further messages about process managers of role "shop" in database "loud" were not logged/, 'the number of omitted messages is logged');

@@ -125,7 +125,7 @@ sub status { return as('postgres', "SELECT $_[1] FROM pm.status WHERE process_ma
 
 # USAGE on schema pm is revoked from an owner.
 as('postgres', "REVOKE USAGE ON SCHEMA pm FROM shop; INSERT INTO shop.orders (stream, type) VALUES ('g', 'x')");
-ok(PmTest::wait_until($node, "SELECT hint ~ 'GRANT' FROM pm.status WHERE process_manager = 'm'", 't', timeout => 20), 'no USAGE on schema pm: the hint of pm.status is the GRANT');
+ok(PmTest::wait_until($node, "SELECT hint ~ 'GRANT' FROM pm.status WHERE process_manager = 'm'", 't'), 'no USAGE on schema pm: the hint of pm.status is the GRANT');
 like(status('m', 'state || reason || hint'), qr/^waiting.*permission denied for schema pm.*Run (GRANT USAGE ON SCHEMA pm TO shop)\.$/, 'the reason says so');
 as('postgres', status('m', "substring(hint FROM 'Run (GRANT.*)\\.\$')"));
 ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'm'", 'idle0'), 'the GRANT helps');
@@ -134,7 +134,7 @@ ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_m
 as('postgres', 'CREATE SCHEMA desk AUTHORIZATION office; GRANT USAGE ON SCHEMA shop TO office; GRANT SELECT ON shop.orders TO office; CREATE SCHEMA lent; GRANT USAGE, CREATE ON SCHEMA lent TO office');
 as('office', "CREATE FUNCTION lent.note(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN END'; SELECT pm.register('lent', 'lent.note', '{orders}', start_at => 'end')");
 as('postgres', "REVOKE ALL ON SCHEMA lent FROM office; INSERT INTO shop.orders (stream, type) VALUES ('g', 'x')");
-ok(PmTest::wait_until($node, "SELECT state, reason, hint FROM pm.status WHERE process_manager = 'lent'", 'waiting|permission denied for schema lent|Run GRANT USAGE ON SCHEMA lent TO office.', timeout => 20), "no USAGE on the handler's schema: pm.status has the GRANT")
+ok(PmTest::wait_until($node, "SELECT state, reason, hint FROM pm.status WHERE process_manager = 'lent'", 'waiting|permission denied for schema lent|Run GRANT USAGE ON SCHEMA lent TO office.'), "no USAGE on the handler's schema: pm.status has the GRANT")
   or diag(status('lent', '*'));
 like(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/"lent" in database "postgres" waits: permission denied for schema lent\n[^\n]*HINT:  Run GRANT USAGE ON SCHEMA lent TO office\./, "and the server's log");
 as('postgres', status('lent', "substring(hint FROM 'Run (GRANT.*)\\.\$')"));
@@ -143,22 +143,22 @@ ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_m
 # A handler that was dropped, or is another kind of function now: the hint does not speak of the search_path.
 as('office', "DROP FUNCTION lent.note(pm.event)");
 as('postgres', "GRANT CREATE ON SCHEMA lent TO office; INSERT INTO shop.orders (stream, type) VALUES ('g', 'x')");
-ok(PmTest::wait_until($node, "SELECT state, reason, hint FROM pm.status WHERE process_manager = 'lent'", 'waiting|handler lent.note(pm.event) does not exist|Create it again, or register "lent" with another one.', timeout => 20), 'the handler was dropped: no hint about the search_path')
+ok(PmTest::wait_until($node, "SELECT state, reason, hint FROM pm.status WHERE process_manager = 'lent'", 'waiting|handler lent.note(pm.event) does not exist|Create it again, or register "lent" with another one.'), 'the handler was dropped: no hint about the search_path')
   or diag(status('lent', '*'));
 as('office', "CREATE FUNCTION lent.note(e pm.event) RETURNS SETOF pm.event LANGUAGE plpgsql AS 'BEGIN END'");
-ok(PmTest::wait_until($node, "SELECT state, reason, hint FROM pm.status WHERE process_manager = 'lent'", 'waiting|lent.note(pm.event) cannot be a handler: it returns a set|A handler is f(pm.event), f(pm.event, jsonb) RETURNS jsonb, or f(pm.event[]).', timeout => 20), 'it returns a set: pm.status says so')
+ok(PmTest::wait_until($node, "SELECT state, reason, hint FROM pm.status WHERE process_manager = 'lent'", 'waiting|lent.note(pm.event) cannot be a handler: it returns a set|A handler is f(pm.event), f(pm.event, jsonb) RETURNS jsonb, or f(pm.event[]).'), 'it returns a set: pm.status says so')
   or diag(status('lent', '*'));
 as('office', "DROP FUNCTION lent.note(pm.event); CREATE PROCEDURE lent.note(e pm.event) LANGUAGE plpgsql AS 'BEGIN END'");
-ok(PmTest::wait_until($node, "SELECT reason FROM pm.status WHERE process_manager = 'lent'", 'lent.note(pm.event) cannot be a handler: it is a procedure', timeout => 20), 'or that it is a procedure');
+ok(PmTest::wait_until($node, "SELECT reason FROM pm.status WHERE process_manager = 'lent'", 'lent.note(pm.event) cannot be a handler: it is a procedure'), 'or that it is a procedure');
 as('office', "DROP PROCEDURE lent.note(pm.event); CREATE FUNCTION lent.next(s bigint, e pm.event) RETURNS bigint LANGUAGE sql AS 'SELECT s';
 	CREATE AGGREGATE lent.note(pm.event) (SFUNC = lent.next, STYPE = bigint)");
-ok(PmTest::wait_until($node, "SELECT reason FROM pm.status WHERE process_manager = 'lent'", 'lent.note(pm.event) cannot be a handler: it is an aggregate function', timeout => 20), 'or that it is an aggregate function');
+ok(PmTest::wait_until($node, "SELECT reason FROM pm.status WHERE process_manager = 'lent'", 'lent.note(pm.event) cannot be a handler: it is an aggregate function'), 'or that it is an aggregate function');
 as('office', "DROP AGGREGATE lent.note(pm.event); CREATE FUNCTION lent.note(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN END'");
 ok(PmTest::wait_until($node, "SELECT state || lag FROM pm.status WHERE process_manager = 'lent'", 'idle0'), 'with a plain function again, it continues');
 # A correlate function that depends on the search_path, while the handler is missing.
 as('office', "CREATE FUNCTION lent.key(e pm.event) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN (e).stream; END'; SELECT pm.register('lent', 'lent.note', '{orders}', correlate => 'lent.key'); DROP FUNCTION lent.note(pm.event)");
 as('postgres', "INSERT INTO shop.orders (stream, type) VALUES ('g', 'x')");
-ok(PmTest::wait_until($node, "SELECT state, reason, hint FROM pm.status WHERE process_manager = 'lent'", 'waiting|handler lent.note(pm.event) does not exist|Create it again, or register "lent" with another one.', timeout => 20), 'no hint about the search_path, although its correlate function depends on it')
+ok(PmTest::wait_until($node, "SELECT state, reason, hint FROM pm.status WHERE process_manager = 'lent'", 'waiting|handler lent.note(pm.event) does not exist|Create it again, or register "lent" with another one.'), 'no hint about the search_path, although its correlate function depends on it')
   or diag(status('lent', '*'));
 unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/lent\.note\(pm\.event\) does not exist\n[^\n]*HINT:[^\n]*looks for names/, "nor in the server's log");
 as('office', "SELECT pm.unregister('lent')");
@@ -166,7 +166,7 @@ as('office', "SELECT pm.unregister('lent')");
 # A right that the handler needs: PostgreSQL names the table, and the hint the role. pm.status says how to retry.
 as('office', "CREATE TABLE desk.till (pos bigint); CREATE FUNCTION desk.till(e pm.event) RETURNS void LANGUAGE plpgsql AS 'BEGIN INSERT INTO desk.till VALUES (e.position); END'; SELECT pm.register('till', 'desk.till', '{orders}', start_at => 'end', backoff => '1 hour')");
 as('postgres', "ALTER TABLE desk.till OWNER TO shop; GRANT SELECT, DELETE ON desk.till TO office; INSERT INTO shop.orders (stream, type) VALUES ('t', 'x')");
-ok(PmTest::wait_until($node, "SELECT state, message, hint FROM pm.parked WHERE process_manager = 'till'", 'failing|permission denied for table till|The handler runs as role "office". It lacks INSERT and UPDATE on desk.till: grant it those that the handler needs.', timeout => 20), 'the handler lacks rights: pm.parked names them, and the role')
+ok(PmTest::wait_until($node, "SELECT state, message, hint FROM pm.parked WHERE process_manager = 'till'", 'failing|permission denied for table till|The handler runs as role "office". It lacks INSERT and UPDATE on desk.till: grant it those that the handler needs.'), 'the handler lacks rights: pm.parked names them, and the role')
   or diag(as('postgres', 'SELECT * FROM pm.parked'));
 as('postgres', 'GRANT UPDATE ON desk.till TO office');
 is(as('postgres', "SELECT hint FROM pm.parked WHERE process_manager = 'till'"), 'The handler runs as role "office". Run GRANT INSERT ON desk.till TO office.', 'it lacks one right: the hint is the GRANT');
@@ -179,14 +179,14 @@ is(as('office', "SELECT pm.retry('till')"), 0, 'pm.retry with the name only is f
 my (undef, undef, $waited) = run('office', "SELECT pm.wait_for('till')");
 like($waited, qr/has parked the event.*\nHINT:  Its owner sees in pm\.parked whether and when it is tried again\. (SELECT pm\.retry\('till', 'orders', \d+\)) tries it now\./, 'pm.wait_for says so, too');
 as('office', $waited =~ /(SELECT pm\.retry\([^)]*\))/);
-ok(PmTest::wait_until($node, 'SELECT (SELECT count(*) FROM desk.till), (SELECT count(*) FROM pm.parked)', '1|0', timeout => 20), 'after the GRANT, following it helps');
+ok(PmTest::wait_until($node, 'SELECT (SELECT count(*) FROM desk.till), (SELECT count(*) FROM pm.parked)', '1|0'), 'after the GRANT, following it helps');
 as('office', "SELECT pm.unregister('till')");
 
 # Another correlate function, because it was left out.
 as('office', "CREATE FUNCTION desk.keeps(e pm.event, s jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT ''{}''::jsonb'; CREATE FUNCTION desk.key(e pm.event) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT (e).stream';
 	SELECT pm.register('keeps', 'desk.keeps', '{orders}', correlate => 'desk.key', start_at => 'end')");
 as('postgres', "INSERT INTO shop.orders (stream, type) VALUES ('k', 'x')");
-ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.instance WHERE process_manager = 'keeps'", 1, timeout => 20), 'there is an instance');
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.instance WHERE process_manager = 'keeps'", 1), 'there is an instance');
 my (undef, undef, $refused) = run('office', "SELECT pm.register('keeps', 'desk.keeps', '{orders}')");
 like($refused, qr/DETAIL:  So far it is desk\.key\(pm\.event\)\. There are instances: 1, .*\nHINT:  Name it again with (correlate => '[^']*'), or/, 'correlate was left out: the hint says to name it again');
 as('office', "SELECT pm.register('keeps', 'desk.keeps', '{orders}', " . join('', $refused =~ /(correlate => '[^']*')/) . "); SELECT pm.unregister('keeps')");
@@ -241,7 +241,7 @@ like($log, qr/"o" in database "postgres": the handler failed at position .*"o" i
 unlike($log, qr/"o" in database "postgres" has halted.*"o" in database "postgres": the handler failed at position/s, 'not in the other order');
 as('shop', "SELECT pm.register('d', 'shop.bad', '{orders}', start_at => 'end', max_attempts => 2, backoff => '10 ms')");
 as('postgres', "INSERT INTO shop.orders (stream, type) VALUES ('d', 'x')");
-ok(PmTest::wait_until($node, "SELECT state FROM pm.parked WHERE process_manager = 'd'", 'dead', timeout => 20), 'a parked event is dead');
+ok(PmTest::wait_until($node, "SELECT state FROM pm.parked WHERE process_manager = 'd'", 'dead'), 'a parked event is dead');
 $log = PostgreSQL::Test::Utils::slurp_file($node->logfile);
 like($log, qr/("d" in database "postgres": the handler failed.*){2}"d" in database "postgres": the event at position [0-9]+ of log "orders" is dead/s, 'each failure, then that the event is dead');
 unlike($log, qr/"d" in database "postgres": the event at position [0-9]+ of log "orders" is dead.*"d" in database "postgres": the handler failed/s, 'no failure after that');
@@ -258,9 +258,9 @@ $holder->do('BEGIN; UPDATE desk.busy SET n = 0');
 as('office', "SELECT pm.register(f, 'desk.' || f, '{orders}', start_at => 'end', max_attempts => 1, on_failure => 'halt', handler_timeout => '300 ms') FROM unnest('{waits,sleeps,draws}'::text[]) f;
 	SELECT pm.register('mailer', NULL, '{orders}', start_at => 'end', max_attempts => 1, on_failure => 'halt', lease => '100 ms')");
 as('postgres', "INSERT INTO shop.orders (stream, type) VALUES ('s', 'good')");
-ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE process_manager IN ('waits', 'sleeps', 'draws') AND state = 'halted'", 3, timeout => 30), 'three are halted')
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE process_manager IN ('waits', 'sleeps', 'draws') AND state = 'halted'", 3), 'three are halted')
   or diag(as('postgres', 'SELECT * FROM pm.status'));
-ok(PmTest::wait_until($node, "SELECT count(*) = 0 AND (SELECT state = 'halted' FROM pm.status WHERE process_manager = 'mailer') FROM pm.fetch('mailer', 'bridge-1')", 't', timeout => 30), 'a consumer that fetches and never advances: halted');
+ok(PmTest::wait_until($node, "SELECT count(*) = 0 AND (SELECT state = 'halted' FROM pm.status WHERE process_manager = 'mailer') FROM pm.fetch('mailer', 'bridge-1')", 't'), 'a consumer that fetches and never advances: halted');
 like(status('waits', 'reason || hint'), qr/it was waiting for a lockWhile a handler waits for a lock, SELECT \* FROM pm\.blocker shows which session holds it\..*then SELECT pm\.resume\('waits'\)/, 'a lock');
 like(status('sleeps', 'reason || hint'), qr/within handler_timeout \(300 ms\)Make the handler faster, or give it more time with pm\.alter\('sleeps', handler_timeout => \.\.\.\), then SELECT pm\.resume\('sleeps'\)/, 'a long call');
 like(status('draws', 'hint'), qr/^Grant the missing right, or correct the handler, then SELECT pm\.resume\('draws'\)\. The handler runs as role "office"\. Run GRANT USAGE ON SEQUENCE desk\.numbers TO office\.$/, 'a right');
@@ -270,7 +270,7 @@ $holder->do('ROLLBACK');
 $holder->quit;
 as('postgres', status('draws', "substring(hint FROM '(GRANT USAGE.*)\\.\$')"));
 as('office', "SELECT pm.resume(name) FROM pm.process_manager WHERE name IN ('waits', 'draws')");
-ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE process_manager IN ('waits', 'draws') AND state = 'idle' AND lag = 0", 2, timeout => 30), 'what the hints say helps')
+ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.status WHERE process_manager IN ('waits', 'draws') AND state = 'idle' AND lag = 0", 2), 'what the hints say helps')
   or diag(as('postgres', 'SELECT * FROM pm.status'));
 as('office', "SELECT pm.unregister(name) FROM pm.process_manager WHERE name IN ('waits', 'sleeps', 'draws', 'mailer')");
 

@@ -17,7 +17,7 @@ CONF
 my $file = $node->data_dir . '/pg_stat/pm.stat';
 
 sub answer { my ($sql, %opt) = @_; return $node->safe_psql($opt{dbname} // 'postgres', $sql, extra_params => $opt{user} ? [ '-U', $opt{user} ] : []); }
-sub counted { my ($sql, $expected, $name, %opt) = @_; return ok(PmTest::wait_until($node, $sql, $expected, timeout => 30, %opt), $name) || diag(answer('TABLE pm.stat')); }
+sub counted { my ($sql, $expected, $name, %opt) = @_; return ok(PmTest::wait_until($node, $sql, $expected, %opt), $name) || diag(answer('TABLE pm.stat')); }
 
 answer(<<'SQL');
 SELECT pm.create_log('orders');

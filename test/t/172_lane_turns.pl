@@ -48,7 +48,7 @@ answer(qq{SELECT pm.append('orders', 'order-' || i % 40, 'x') FROM generate_seri
 SELECT pm.append('visits', 'visit-' || i % 40, 'x') FROM generate_series(1, 1000 * $seconds) i \\g /dev/null
 SELECT pm.register('slow', 'slow', '{visits}', start_at => 'beginning'), pm.register('hot', 'hot', '{orders}', start_at => 'beginning', lanes => 2)});
 
-ok(PmTest::wait_until($node, q{SELECT count(*) > 0 FROM pm.status WHERE process_manager = 'hot' AND conflicts > 0}, 't', timeout => 30, every => 0.05),
+ok(PmTest::wait_until($node, q{SELECT count(*) > 0 FROM pm.status WHERE process_manager = 'hot' AND conflicts > 0}, 't', every => 0.05),
 	'the lanes conflict');
 my $began = answer('SELECT clock_timestamp()');
 my $until = time + $seconds;

@@ -117,9 +117,9 @@ sub run_clients
 		my ($rc, undef, $err) = PmTest::finish_psql($run);
 		is($rc, 0, "$what: a client ended well") or diag($err);
 	}
-	ok(PmTest::wait_idle($node, timeout => 60), "$what: all of it is handled") or diag(answer('SELECT * FROM pm.status'), answer('SELECT * FROM pm.parked'));
+	ok(PmTest::wait_idle($node), "$what: all of it is handled") or diag(answer('SELECT * FROM pm.status'), answer('SELECT * FROM pm.parked'));
 	# An event whose dispatcher was terminated while the handler ran has failed once, and waits for its second attempt.
-	ok(PmTest::wait_until($node, 'SELECT count(*) FROM pm.parked', '0', timeout => 60) && PmTest::wait_idle($node, timeout => 60),
+	ok(PmTest::wait_until($node, 'SELECT count(*) FROM pm.parked', '0') && PmTest::wait_idle($node),
 		"$what: nothing stays parked");
 	money_ok($what);
 	is(answer(q{SELECT count(*) FROM pm_catalog.lane WHERE sqlstate = 'PM001'}), 0, "$what: no lost race is a failure");
@@ -141,7 +141,7 @@ sub drain
 	answer("SELECT pm.register('transfer', 'transfer', '{transfers}', lanes => $lanes, handler_timeout => '1 min'); SELECT pm.pause('transfer')");
 	answer("SELECT count(request('drain-$drains-' || i)) FROM generate_series(1, 3000) i");
 	answer(q{SELECT pm.resume('transfer')});
-	return PmTest::seconds { ok(PmTest::wait_idle($node, timeout => 60, every => 0.01), "$lanes lanes: a backlog is handled") };
+	return PmTest::seconds { ok(PmTest::wait_idle($node, every => 0.01), "$lanes lanes: a backlog is handled") };
 }
 my ($one, $four) = (0, 0);
 for (1 .. 2)
@@ -168,7 +168,7 @@ END $$;
 SELECT pm.create_log('shops'), pm.append('shops', 'shop-1', 'opened'), pm.append('shops', 'shop-2', 'closed');
 SELECT pm.register('loser', 'loser', '{shops}', start_at => 'beginning', max_attempts => 1);
 SQL
-ok(PmTest::wait_until($node, q{SELECT state, attempts, sqlstate FROM pm.parked WHERE process_manager = 'loser'}, 'dead|1|PM001', timeout => 30),
+ok(PmTest::wait_until($node, q{SELECT state, attempts, sqlstate FROM pm.parked WHERE process_manager = 'loser'}, 'dead|1|PM001'),
 	'a handler that always loses its race fails in the end');
 is(answer(q{SELECT conflicts >= 50, errors FROM pm.status WHERE process_manager = 'loser'}), 't|1', 'its races are counted as conflicts, the last as an error');
 

@@ -46,7 +46,7 @@ ok(PmTest::wait_until($node, q{SELECT count(*) > 300 FROM handled}, 't'), 'the p
 $node->safe_psql('postgres', q{UPDATE odds SET (fails, conflicts, defers) = (0.02, 0.01, 0.01)});
 ok(PmTest::wait_until($node, q{SELECT count(*) >= 1500 FROM handled}, 't'), 'they continue');
 $node->safe_psql('postgres', q{UPDATE odds SET (fails, conflicts, defers) = (0, 0, 0)});
-ok(PmTest::wait_until($node, q{SELECT bool_and(state = 'idle' AND parked = 0) FROM pm.status}, 't', timeout => 60), 'all of it is handled');
+ok(PmTest::wait_until($node, q{SELECT bool_and(state = 'idle' AND parked = 0) FROM pm.status}, 't'), 'all of it is handled');
 is($node->safe_psql('postgres', <<'SQL'), "0|0|0\n0|0|0", 'nothing is missing, twice, or out of order');
 WITH x AS (SELECT DISTINCT position, k FROM events, jsonb_array_elements_text(data) k)
 SELECT (SELECT count(*) FROM x WHERE NOT EXISTS (SELECT FROM handled h WHERE (h.pm, h.key, h.pos) = (p, x.k, x.position) AND log IS NOT NULL)),
@@ -88,7 +88,7 @@ SELECT pm.pause('far');
 INSERT INTO far (stream, type) SELECT 's' || i, CASE WHEN i % 10 = 3 THEN 'bad' WHEN i = 200 THEN 'far' ELSE 'good' END FROM generate_series(1, 400) i;
 SELECT pm.resume('far');
 SQL
-	ok(PmTest::wait_until($node, q{SELECT state, position, parked FROM pm.status WHERE process_manager = 'far'}, 'idle|400|41', timeout => 60), 'the events that fail are parked');
+	ok(PmTest::wait_until($node, q{SELECT state, position, parked FROM pm.status WHERE process_manager = 'far'}, 'idle|400|41'), 'the events that fail are parked');
 	is($node->safe_psql('postgres', q{SELECT count(*), count(DISTINCT pos) FROM handled WHERE pm = 'far'}), '359|359', 'the others are handled, once');
 	is($node->safe_psql('postgres', q{SELECT string_agg(position::text, ' ') FROM pm.parked WHERE process_manager = 'far' AND position % 10 <> 3}), '200', 'the cause is known');
 }

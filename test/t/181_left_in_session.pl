@@ -35,16 +35,16 @@ my $held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
 for my $round (1, 2)
 {
 	answer("INSERT INTO orders (stream, type) SELECT 's', 't' FROM generate_series(1, 5)");
-	ok(PmTest::wait_until($node, 'SELECT count(*) FROM found', 5 * $round, timeout => 20), "round $round: the events are handled");
-	ok(PmTest::wait_until($node, $held, 0, timeout => 10), "round $round: an idle dispatcher holds no advisory lock");
+	ok(PmTest::wait_until($node, 'SELECT count(*) FROM found', 5 * $round), "round $round: the events are handled");
+	ok(PmTest::wait_until($node, $held, 0), "round $round: an idle dispatcher holds no advisory lock");
 }
 is(answer('SELECT count(DISTINCT pid), max(statements) FROM found'), '1|4', 'in the same session there are only the statements of its last events');
 
 answer("INSERT INTO orders (stream, type) SELECT 's', 't' FROM generate_series(1, 4000)");
-ok(PmTest::wait_until($node, 'SELECT count(*) FROM found', 4010, timeout => 60), 'many events are handled');
+ok(PmTest::wait_until($node, 'SELECT count(*) FROM found', 4010), 'many events are handled');
 cmp_ok(answer('SELECT max(statements) FROM found'), '<', 1100, 'meanwhile what handlers leave does not pile up');
 is(answer('SELECT count(DISTINCT pid) FROM found'), 1, 'all were in one session');
-ok(PmTest::wait_until($node, $held, 0, timeout => 10), 'the idle dispatcher holds no lock');
+ok(PmTest::wait_until($node, $held, 0), 'the idle dispatcher holds no lock');
 
 PmTest::no_crash_ok($node);
 $node->stop('fast');

@@ -56,7 +56,7 @@ SQL
 sub handled_ok
 {
 	my ($pm, $name) = @_;
-	return ok(PmTest::wait_until($node, "SELECT sum(lag) FROM pm.status WHERE process_manager = '$pm'", 0, timeout => 60), $name) || diag(answer('SELECT * FROM pm.status'));
+	return ok(PmTest::wait_until($node, "SELECT sum(lag) FROM pm.status WHERE process_manager = '$pm'", 0), $name) || diag(answer('SELECT * FROM pm.status'));
 }
 
 # Ann has a live instance; Bob's has ended, and another event of his is parked.
@@ -71,9 +71,9 @@ is(found('bob'), 'log ours/ended ours/journal ours/parked theirs/ended theirs/jo
 my $session = PmTest::session($node, user => 'app');
 $session->do(q{SET client_min_messages = warning; BEGIN; SELECT pm.erase('app.people', 'ann'), pm.erase('app.people', 'bob')});
 as('app', q{SELECT pm.append('app.notes', 'dora', 'n')});
-ok(PmTest::wait_until($node, q{SELECT lag FROM pm.status WHERE process_manager = 'theirs' AND log = 'app.notes'}, 0, timeout => 60), 'a process manager of another role continues') || diag(answer('SELECT * FROM pm.status'));
+ok(PmTest::wait_until($node, q{SELECT lag FROM pm.status WHERE process_manager = 'theirs' AND log = 'app.notes'}, 0), 'a process manager of another role continues') || diag(answer('SELECT * FROM pm.status'));
 as('other', q{SELECT pm.send('theirs', 'dora', 'end')});
-ok(PmTest::wait_until($node, q{SELECT count(*) FROM pm.ended WHERE process_manager = 'theirs' AND key = 'dora'}, 1, timeout => 60), 'also with what is sent');
+ok(PmTest::wait_until($node, q{SELECT count(*) FROM pm.ended WHERE process_manager = 'theirs' AND key = 'dora'}, 1), 'also with what is sent');
 is(answer(q{SELECT lag FROM pm.status WHERE process_manager = 'ours' AND log = 'app.notes'}), 1, 'that of the caller waits');
 as('other', q{SELECT pm.pause('theirs'); SELECT pm.resume('theirs'); SELECT pm.retry('theirs', log, position) FROM pm.parked});
 pass('the other role can pause, resume and retry');

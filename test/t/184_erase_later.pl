@@ -50,7 +50,7 @@ SQL
 sub handled_ok
 {
 	my ($pm, $name) = @_;
-	return ok(PmTest::wait_until($node, "SELECT sum(lag) FROM pm.status WHERE process_manager = '$pm'", 0, timeout => 60), $name) || diag(answer('SELECT * FROM pm.status'));
+	return ok(PmTest::wait_until($node, "SELECT sum(lag) FROM pm.status WHERE process_manager = '$pm'", 0), $name) || diag(answer('SELECT * FROM pm.status'));
 }
 
 sub answer_in { my ($db, $sql) = @_; return $node->safe_psql($db, $sql); }
@@ -64,7 +64,7 @@ sub erase
 	ok(!$late && $rc == 0, "$stream: the call returns soon");
 	return $err;
 }
-sub complete_ok { return ok(PmTest::wait_until($node, 'SELECT count(*) FROM pm.erasure', 0, timeout => 60), $_[0]) || diag(answer('TABLE pm.erasure')); }
+sub complete_ok { return ok(PmTest::wait_until($node, 'SELECT count(*) FROM pm.erasure', 0), $_[0]) || diag(answer('TABLE pm.erasure')); }
 
 # ---- a process manager that its owner keeps locked
 
@@ -77,7 +77,7 @@ is(found('eve'), 'theirs/journal theirs/timer', 'all else is erased');
 is(as('app', 'SELECT log, process_managers FROM pm.erasure'), 'app.people|{theirs}', 'pm.erasure shows what is left');
 is(as($_, 'SELECT count(*) FROM pm.erasure'), 0, "not to $_") for qw(other third);
 as('third', q{SELECT pm.send('thirds', 'gil', 'f'), pm.send('thirds', 'gil', 'end')});
-ok(PmTest::wait_until($node, q{SELECT count(*) FROM pm_catalog.timer WHERE key = 'gil'}, 0, timeout => 60), 'others continue');
+ok(PmTest::wait_until($node, q{SELECT count(*) FROM pm_catalog.timer WHERE key = 'gil'}, 0), 'others continue');
 # While the commit waits, it keeps others from beginning to follow the log, but does not hold what is free.
 my $app = PmTest::session($node, user => 'app');
 my $watch = PmTest::session($node);
@@ -110,7 +110,7 @@ is(found($_), 'nowhere', "$_: erased") for qw(eve flo);
 my $kept = q{SELECT count(*) FROM pm_catalog.timer WHERE key IN ('eve', 'flo') AND data::text LIKE '%secretword%'};
 is(answer_in('copy', "SELECT (SELECT count(*) > 0 FROM pm.erasure), ($kept)"), 't|2', 'the copy waits');
 answer_in('copy', 'SET client_min_messages = warning; SELECT pm.resume()');
-ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.erasure) + ($kept)", 0, dbname => 'copy', timeout => 60), 'until it is adopted') || diag(answer_in('copy', 'TABLE pm.erasure'));
+ok(PmTest::wait_until($node, "SELECT (SELECT count(*) FROM pm.erasure) + ($kept)", 0, dbname => 'copy'), 'until it is adopted') || diag(answer_in('copy', 'TABLE pm.erasure'));
 answer_in('copy', 'SET client_min_messages = warning; DROP EXTENSION pm CASCADE');
 
 # ---- a process manager that is registered meanwhile
@@ -134,19 +134,19 @@ as('app', q{SELECT pm.create_log('app.gone'); GRANT SELECT ON app.gone TO other}
 as('other', q{CREATE FUNCTION other.tells(e pm.event, s jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT pm.send('told', e.stream, 't', e.data); SELECT e.data $$;
 	SELECT pm.register('told', 'other.keeps', '{app.notes}'), pm.register('tells', 'other.tells', '{app.gone,app.notes}', start_at => 'end', journal => true)});
 add('ina', 'i', 'app.gone');
-ok(PmTest::wait_until($node, q{SELECT count(*) FROM pm.instance WHERE process_manager = 'told' AND key = 'ina'}, 1, timeout => 60), 'an event was sent') || diag(answer('SELECT * FROM pm.status'));
+ok(PmTest::wait_until($node, q{SELECT count(*) FROM pm.instance WHERE process_manager = 'told' AND key = 'ina'}, 1), 'an event was sent') || diag(answer('SELECT * FROM pm.status'));
 as('other', q{SELECT pm.pause('told')});
 add('ina', 'i', 'app.gone');
 my $journal = q{SELECT count(*) FROM pm_catalog.journal WHERE process_manager = 'tells' AND log = 'app.gone' AND state::text LIKE '%secretword%'};
 my $sent = q{SELECT count(*) FROM (SELECT process_manager, data FROM pm_catalog.sent UNION ALL SELECT process_manager, data FROM pm_catalog.timer WHERE sent) x WHERE process_manager = 'told' AND data::text LIKE '%secretword%'};
-ok(PmTest::wait_until($node, "SELECT ($journal), ($sent)", '2|1', timeout => 60), 'another one, which is not handled') || diag(answer('SELECT * FROM pm.status'));
+ok(PmTest::wait_until($node, "SELECT ($journal), ($sent)", '2|1'), 'another one, which is not handled') || diag(answer('SELECT * FROM pm.status'));
 my $second = PmTest::session($node, user => 'other');
 $holder->do(q{BEGIN; SELECT pm.unfollow('tells', 'app.gone')});
 $second->do(q{BEGIN; SELECT pm.unregister('told')});
 erase('ina', 'app.gone');
 is(answer('SELECT array(SELECT unnest(process_managers) ORDER BY 1) FROM pm.erasure'), '{tells,told}', 'both are waited for');
 $holder->do('COMMIT');
-ok(PmTest::wait_until($node, $journal, 0, timeout => 60), 'the one that has stopped following is erased');
+ok(PmTest::wait_until($node, $journal, 0), 'the one that has stopped following is erased');
 as('app', 'DROP TABLE app.gone');
 my ($rc2, $out2, $err2) = $node->psql('postgres', q{SELECT pm.create_log('app.gone')}, extra_params => [ '-U', 'app' ]);
 like($err2, qr/log "app.gone" cannot be created now.*pm\.erasure/s, 'no other log gets the name');
@@ -172,7 +172,7 @@ SELECT pm.append('third.spins', 'spin' || i, 'first') FROM generate_series(1, 10
 SQL
 add('jon', 'j');
 handled_ok($_, "$_: it is handled") for qw(ours theirs);
-ok(PmTest::wait_until($node, q{SELECT count(*) FROM pm_catalog.timer WHERE process_manager = 'spins' AND key = 'jon'}, 1, timeout => 60), 'it is busy');
+ok(PmTest::wait_until($node, q{SELECT count(*) FROM pm_catalog.timer WHERE process_manager = 'spins' AND key = 'jon'}, 1), 'it is busy');
 erase('jon');
 complete_ok('it is completed between batches');
 is(found('jon'), 'nowhere', 'erased');
@@ -195,7 +195,7 @@ complete_ok('it is completed after a restart');
 if ($ENV{PM_SOAK})
 {
 	$node->restart;
-	ok(PmTest::wait_until($node, q{SELECT count(*) FROM pm.worker WHERE kind = 'scheduler' AND database = 'postgres'}, 1, timeout => 60), 'a scheduler runs');
+	ok(PmTest::wait_until($node, q{SELECT count(*) FROM pm.worker WHERE kind = 'scheduler' AND database = 'postgres'}, 1), 'a scheduler runs');
 	my $status = '/proc/' . answer(q{SELECT pid FROM pm.worker WHERE kind = 'scheduler' AND database = 'postgres'}) . '/status';
 	answer(<<'SQL');
 INSERT INTO pm_catalog.erasure (log, positions, replacement, done, waits_for, system_identifier, database)

@@ -37,7 +37,7 @@ sub pooler_start
 	my ($in, $out) = ('', '');
 	unlink("$dir/pgbouncer.pid", "$dir/.s.PGSQL.$port", "$dir/.s.PGSQL.$port.lock");
 	$pooler = IPC::Run::start([ $bouncer, '-q', $ini ], '<', \$in, '>', \$out, '2>', \$out);
-	my $deadline = time + 60;
+	my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
 	until (-S "$dir/.s.PGSQL.$port")
 	{
 		die 'pgbouncer does not start: ' . (-e "$dir/pgbouncer.log" ? slurp_file("$dir/pgbouncer.log") : $out) if time > $deadline;
@@ -170,7 +170,7 @@ for my $restart (1 .. 6)
 	}
 }
 PmTest::finish_psql($writer);
-ok(PmTest::wait_until($node, 'SELECT sum(lag) FROM pm.status', '0', timeout => 120), 'all is advanced after the restarts')
+ok(PmTest::wait_until($node, 'SELECT sum(lag) FROM pm.status', '0'), 'all is advanced after the restarts')
   or diag(map { "$_: $consumers{$_}{err}" } sort keys %consumers);
 $_->{h}->kill_kill(grace => 0) foreach values %consumers;
 is($node->safe_psql('postgres', "SELECT count(*) FROM outbox WHERE \"position\" > $first AND \"position\" NOT IN (SELECT pos FROM effect)"), '0', 'no effect is missing');

@@ -67,7 +67,7 @@ my $dying = PmTest::session($node);
 my ($lane, $fetched, $until) = split /\|/, $dying->do(q{SELECT min(lane), count(*), extract(epoch FROM min(lease_until)) FROM pm.fetch('wide', 'dying', 5)});
 $dying->{h}->kill_kill(grace => 0);
 consumer('wide', 0) foreach 1 .. 4;
-ok(PmTest::wait_until($node, q{SELECT sum(lag) FROM pm.status WHERE process_manager = 'wide'}, '0', timeout => 120), 'all is handled');
+ok(PmTest::wait_until($node, q{SELECT sum(lag) FROM pm.status WHERE process_manager = 'wide'}, '0'), 'all is handled');
 stop(@running);
 is($node->safe_psql('postgres', 'SELECT count(*), count(DISTINCT pos), count(DISTINCT lane) FROM effect'), '400|400|16', 'each event once, in all sixteen lanes');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM (SELECT pos < lag(pos) OVER (PARTITION BY key ORDER BY n) AS bad FROM effect) x WHERE bad'), '0', 'in the order of each key');
@@ -96,7 +96,7 @@ while ($kills < 50)
 	stop(@running);
 	consumer('kill', 0.02) foreach 1 .. 3;
 }
-ok(PmTest::wait_until($node, q{SELECT sum(lag) FROM pm.status WHERE process_manager = 'kill'}, '0', timeout => 120), "$kills kills, $restarts restarts of the server: all is advanced");
+ok(PmTest::wait_until($node, q{SELECT sum(lag) FROM pm.status WHERE process_manager = 'kill'}, '0'), "$kills kills, $restarts restarts of the server: all is advanced");
 stop(@running);
 is($node->safe_psql('postgres', "SELECT count(*) FROM outbox WHERE \"position\" > $first AND \"position\" NOT IN (SELECT pos FROM effect)"), '0', 'inside: no effect is missing');
 is($node->safe_psql('postgres', 'SELECT count(*) - count(DISTINCT pos) FROM effect'), '0', 'none is there twice');
@@ -128,7 +128,7 @@ append_to_file($script, join('', map { "SELECT FROM pm.fetch('kill', 'w' || :cli
 $node->safe_psql('postgres', q{SELECT pm.alter('kill', lease => '1 h')});
 my $crowd = PmTest::start_program($node, 'pgbench', '-n', '-c', '100', '-j', '1', '-t', '1', '-f', $script, 'postgres');
 my $waiting = q{SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pm.fetch%' AND state = 'active' AND pid <> pg_backend_pid()};
-ok(PmTest::wait_until($node, "$waiting AND query LIKE '%60 s%'", 100, timeout => 60), 'a hundred sessions wait');
+ok(PmTest::wait_until($node, "$waiting AND query LIKE '%60 s%'", 100), 'a hundred sessions wait');
 
 # The time that each process of the server has been on a CPU, in seconds.
 sub cpu

@@ -32,7 +32,7 @@ SELECT pm.register('only', NULL, '{outbox}', consumers => '{gone}');
 SELECT pm.register('order', 'placed', '{orders}');
 SELECT pm.append('orders', 'o' || i, 'Placed') FROM generate_series(1, 6) i;
 SQL
-ok(PmTest::wait_until($from, 'SELECT count(*) FROM outbox', 6, timeout => 60), 'a handler has asked for six mails');
+ok(PmTest::wait_until($from, 'SELECT count(*) FROM outbox', 6), 'a handler has asked for six mails');
 # One is saved and advanced, with a timer; one has failed; the others are fetched and held. One lease has run out before.
 my $fetch = q{SELECT "position", lane, key, attempt FROM pm.fetch('mailer', 'm', 6)};
 $from->safe_psql('postgres', "$fetch; " . ($fetch =~ s/'m'/'n'/r), extra_params => [ '-U', 'mail' ]);
@@ -106,7 +106,7 @@ SELECT * FROM pm.fetch('mailer', 'm')}, on_error_stop => 1);
 	is($seen, 6, "$where: they continue where the original stood");
 	is($node->safe_psql('copy', "SELECT key, state FROM pm.instance WHERE process_manager = 'mailer'"), "$key|{\"sent\": 1}", "$where: with the instance");
 	is($node->safe_psql('copy', "SELECT string_agg(seq || ' ' || type, ', ' ORDER BY seq) FROM pm.journal WHERE process_manager = 'mailer'"), '1 Mail, 2 remind', "$where: and its journal");
-	ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.instance WHERE process_manager = 'order' AND state ? 'Mailed'", 5, dbname => 'copy', timeout => 60), "$where: replies come to the instances that have asked");
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.instance WHERE process_manager = 'order' AND state ? 'Mailed'", 5, dbname => 'copy'), "$where: replies come to the instances that have asked");
 }
 is($from->safe_psql('postgres', $advanced), $stood, 'the original was not disturbed');
 PmTest::no_crash_ok($_) foreach $from, $to;

@@ -109,11 +109,11 @@ sub settled_ok
 {
 	my ($pm, $checks) = @_;
 
-	ok(PmTest::wait_until($node, "SELECT bool_and(state = 'idle' AND lag = 0) FROM pm.status WHERE process_manager = '$pm'", 't', timeout => 60),
+	ok(PmTest::wait_until($node, "SELECT bool_and(state = 'idle' AND lag = 0) FROM pm.status WHERE process_manager = '$pm'", 't'),
 		"$pm: everything is handled");
 	ok(PmTest::wait_until($node, "SELECT count(*) FROM pm.parked WHERE process_manager = '$pm' AND parked_at > now() - interval '5 minutes' AND key NOT LIKE 't-_'",
-		'0', timeout => 60), "$pm: nothing stays parked");
-	ok(PmTest::wait_until($node, "SELECT bool_and(state = 'idle' AND lag = 0) FROM pm.status WHERE process_manager = '$pm'", 't', timeout => 60),
+		'0'), "$pm: nothing stays parked");
+	ok(PmTest::wait_until($node, "SELECT bool_and(state = 'idle' AND lag = 0) FROM pm.status WHERE process_manager = '$pm'", 't'),
 		"$pm: and what follows from the last attempts is handled");
 	is(answer($checks->{$_}), '', "$pm: $_") foreach sort keys %$checks;
 	return;
@@ -182,7 +182,7 @@ SQL
 	answer(q{SELECT pm.append('cinema.shows', 'close', 'announced')});
 	finish_loop('the box office', $office);
 	# The deadlines of all that is not paid.
-	ok(PmTest::wait_until($node, q{SELECT bool_and(state = 'idle' AND lag = 0) FROM pm.status WHERE process_manager = 'seats'}, 't', timeout => 60), 'seats: all requests are handled');
+	ok(PmTest::wait_until($node, q{SELECT bool_and(state = 'idle' AND lag = 0) FROM pm.status WHERE process_manager = 'seats'}, 't'), 'seats: all requests are handled');
 	answer(q{SELECT pm.catch_up('seats', as_of => now() + interval '11 minutes')});
 	settled_ok('seats', {
 		'each seat is held by one at a time, and then sold or released' => q{

@@ -84,7 +84,7 @@ SQL
 {
 	my $enough = 300;
 	my @sessions = map { PmTest::start_psql($node, "CALL client_until($_, $enough);") } 1 .. $clients;
-	my $until = time + 60;
+	my $until = time + $PostgreSQL::Test::Utils::timeout_default;
 	my $trimmed = 0;
 
 	# An event that was trimmed is appended again by the next client that has its id; at no time does an id have two events.

@@ -100,7 +100,7 @@ SELECT pm.append('orders', 'o-1', 'order placed', '{"quantity": 2, "amount": 10,
 SELECT pm.append('orders', 'o-2', 'order placed', '{"quantity": "2 pcs", "amount": 10, "pay_within": "0 s"}');
 SELECT pm.append('payments', 'p-3', 'payment received', '{"order": "o-3", "amount": 10, "valid_for": "0 s"}');
 SQL
-ok(PmTest::wait_until($node, q{SELECT appends_to FROM pm.process_manager WHERE name = 'order-fulfilment'}, '{orders,payments,warehouse}', dbname => 'demo', timeout => 60),
+ok(PmTest::wait_until($node, q{SELECT appends_to FROM pm.process_manager WHERE name = 'order-fulfilment'}, '{orders,payments,warehouse}', dbname => 'demo'),
 	'the demo: after its timers, the process manager has appended to all three logs');
 $text = answer('SELECT pm.diagram()', 'shopkeeper', 'demo');
 is(join("\n", @{ parse($text)->{edges} }), join("\n", sort('orders > order-fulfilment', 'payments > order-fulfilment', 'warehouse > order-fulfilment',

@@ -453,7 +453,7 @@ unless ($ENV{PM_SOAK})
 			{
 				my ($flag, $pm) = @{ $flag{$name} };
 
-				ok(PmTest::wait_until($node, "SET ROLE pm_exporter; SELECT ($flag > 0)::int FROM ($status) s WHERE process_manager = '$pm'", $is, timeout => 60),
+				ok(PmTest::wait_until($node, "SET ROLE pm_exporter; SELECT ($flag > 0)::int FROM ($status) s WHERE process_manager = '$pm'", $is),
 					"$flag is $is: " . ($is ? '' : 'no longer: ') . $made{$name}[1]) or diag(answer('SELECT * FROM pm.status'));
 			}
 		}

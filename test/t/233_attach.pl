@@ -13,7 +13,7 @@ sub answer { my ($sql, %opt) = @_; return $node->safe_psql($opt{dbname} // 'post
 sub wait_for
 {
 	my ($sql, $expected, $name, %opt) = @_;
-	return ok(PmTest::wait_until($node, $sql, $expected, timeout => 60, %opt), $name)
+	return ok(PmTest::wait_until($node, $sql, $expected, %opt), $name)
 	  || diag(answer('SELECT process_manager, log, state, reason, position, lag FROM pm.status ORDER BY 1', %opt));
 }
 # the table's name in place of %s
@@ -100,7 +100,7 @@ for my $command ('DROP TRIGGER pm_after_write ON store', 'ALTER TABLE store DISA
 	sleep 3;
 	answer($command);
 	$id = answer("INSERT INTO store (category, kind) VALUES ('even', 'polled') RETURNING id");
-	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pos = $id", 6, timeout => 20), "$command: found by each of five roles");
+	ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE pos = $id", 6, timeout => 40), "$command: found by each of five roles");
 	answer("SELECT pm.attach_log('evens', 'store', 'id', 'category', 'kind', 'body', filter => \$\$category = 'even'\$\$)");
 }
 answer("SELECT pm.unregister('pm_' || r), pm.detach_log('log_' || r) FROM unnest('{app,second,third,fourth}'::text[]) r; ALTER SYSTEM SET pm.poll_interval = '1h'; SELECT pg_reload_conf()");
@@ -205,7 +205,7 @@ for my $i (1 .. @broken)
 		my $column = $name eq 'column renamed' ? 'kind' : 'k';
 		answer("INSERT INTO $t ($column) VALUES ('late')");
 	}
-	ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE log = '$t'", 'waiting', timeout => 30), "$name: waiting");
+	ok(PmTest::wait_until($node, "SELECT state FROM pm.status WHERE log = '$t'", 'waiting'), "$name: waiting");
 	my $got = answer("SELECT reason FROM pm.status WHERE log = '$t'");
 	like($got, qr/$pattern/, "$name: the reason");
 	answer(name($solve, $t)) if defined $solve;

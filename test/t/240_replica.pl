@@ -46,11 +46,11 @@ sub writers
 	return PmTest::start_program($pub, 'pgbench', '-n', '-c', 4, '-j', 1, '-t', $transactions, '-f', $script, $database);
 }
 
-# The reason that pm.status gives for a log, within 2 s.
+# The reason that pm.status gives for a log. Returns how long it took until it did.
 sub status_says
 {
 	my ($log, $state, $like, $name) = @_;
-	my $deadline = time + 10;
+	my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
 	my $began = time;
 	my $answer = '';
 
@@ -93,7 +93,7 @@ at_sub(PmReplica::subscription("${\($_->[1])}_sub", $pub, $_->[0])) foreach @log
 ok(PmReplica::wait_all($sub, $pub, @$_), "$_->[1]: the initial copy has arrived, and is handled") foreach @logs;
 is(at_sub("SELECT count(*) FROM (SELECT origin_position < lag(origin_position) OVER (ORDER BY position) AS back FROM orders) x WHERE back"), 0,
 	'the initial copy is in the order of the publisher');
-ok(PmTest::wait_idle($sub, timeout => 20), 'pm.status says nothing');
+ok(PmTest::wait_idle($sub), 'pm.status says nothing');
 die "the initial copy does not work\n" unless Test::More->builder->is_passing;
 
 my $event = $pub->safe_psql('sales', "SELECT pm.append('orders', 'one', 'T')");
@@ -103,11 +103,11 @@ PmTest::figure(sprintf 'an event from one server to a handler on the other, with
 
 # The publisher is killed, then the subscriber; a subscription is dropped and created again.
 my @runs = map { writers(@$_) } @logs;
-PmTest::wait_until($sub, "SELECT count(*) > 300 FROM got WHERE log = 'orders'", 't', timeout => 30);
+PmTest::wait_until($sub, "SELECT count(*) > 300 FROM got WHERE log = 'orders'", 't');
 PmTest::kill_postmaster($pub);
 PmTest::finish_psql($_) foreach @runs;
 @runs = map { writers(@$_) } @logs;
-PmTest::wait_until($sub, "SELECT count(*) > 600 FROM got", 't', timeout => 30);
+PmTest::wait_until($sub, "SELECT count(*) > 600 FROM got", 't');
 PmTest::kill_postmaster($sub);
 at_sub('DROP SUBSCRIPTION orders_sub');
 $pub->safe_psql('sales', "INSERT INTO orders (stream, type) SELECT 'missed', 'A' FROM generate_series(1, 50)");
@@ -121,7 +121,7 @@ is(at_sub("SELECT count(*) FROM orders WHERE stream = 'missed'"), 50, 'what was 
 
 my $here = at_sub("SELECT md5(string_agg(o::text, '' ORDER BY position)) FROM orders o");
 $pub->safe_psql('sales', "SELECT pm.erase('orders', 'early', '{\"gone\": true}'); SELECT pm.trim('orders', 260); SELECT pm.append('orders', 'after', 'T')");
-ok(PmTest::wait_until($sub, "SELECT count(*) FROM got WHERE stream = 'after'", 1, timeout => 20), 'the subscription goes on');
+ok(PmTest::wait_until($sub, "SELECT count(*) FROM got WHERE stream = 'after'", 1), 'the subscription goes on');
 is(at_sub("SELECT md5(string_agg(o::text, '' ORDER BY position)) FROM orders o WHERE stream <> 'after'"), $here, 'no event here has changed');
 
 # ---- trimmed here, and copied again
@@ -139,14 +139,14 @@ at_sub(PmReplica::subscription('payments_sub', $pub, 'money'));
 ok(PmTest::wait_in_log($sub, qr/ERROR:  cannot write into replica log "payments" without its trigger "pm_arrival_end"/), 'a trigger is off: the initial copy fails');
 ok(PmTest::wait_in_log($sub, qr/HINT:  As the table's owner, run ALTER TABLE public\.payments ENABLE ALWAYS TRIGGER pm_arrival_end\./), '... with a hint');
 at_sub('ALTER TABLE public.payments ENABLE ALWAYS TRIGGER pm_arrival_end');
-ok(PmTest::wait_until($sub, "SELECT count(*) FROM got WHERE stream = 'late'", 10, timeout => 30), 'payments: what is new arrives');
+ok(PmTest::wait_until($sub, "SELECT count(*) FROM got WHERE stream = 'late'", 10), 'payments: what is new arrives');
 # ... and so do changes, although they fire no statement triggers.
 at_sub('ALTER TABLE payments DISABLE TRIGGER pm_arrival_begin');
 $pub->safe_psql('money', "INSERT INTO payments (stream, type) SELECT 'late', 'A' FROM generate_series(1, 5)");
 ok(PmTest::wait_in_log($sub, qr/ERROR:  cannot write into replica log "payments" without its trigger "pm_arrival_begin"/), '... and changes are not applied');
 at_sub(q{SELECT pm.create_replica_log('payments')});
-ok(PmTest::wait_until($sub, "SELECT count(*) FROM got WHERE stream = 'late'", 15, timeout => 30), '... until it is on again');
-ok(PmTest::wait_idle($sub, timeout => 20), 'all is handled');
+ok(PmTest::wait_until($sub, "SELECT count(*) FROM got WHERE stream = 'late'", 15), '... until it is on again');
+ok(PmTest::wait_idle($sub), 'all is handled');
 PmReplica::once_ok($sub, $pub, 'money', 'payments', 'payments: once each, although trimmed events were copied again');
 is(at_sub('SELECT count(*) FROM payments'), $left + 15, 'trimmed events did not come back');
 
@@ -164,8 +164,8 @@ ok(PmTest::wait_in_log($sub, qr/ERROR:  the event at position \d+ of the publish
 at_sub("UPDATE payments SET recorded_at = recorded_at - interval '1 h' WHERE stream = 'late'");
 at_sub('ALTER SUBSCRIPTION orders_sub ENABLE');
 $pub->safe_psql($_->[0], "SELECT pm.append('$_->[1]', 'last', 'T')") foreach @logs;
-ok(PmTest::wait_until($sub, "SELECT count(*) FROM got WHERE stream = 'last'", 2, timeout => 30), 'when they agree, it goes on');
-ok(PmTest::wait_idle($sub, timeout => 20), 'and pm.status says nothing');
+ok(PmTest::wait_until($sub, "SELECT count(*) FROM got WHERE stream = 'last'", 2), 'when they agree, it goes on');
+ok(PmTest::wait_idle($sub), 'and pm.status says nothing');
 
 # ---- a copy of the subscriber
 
@@ -178,7 +178,7 @@ is($sub->safe_psql('copy', "SELECT string_agg(kind, ',') FROM pm.log"), 'replica
 $count = at_sub('SELECT count(*) FROM got');
 $sub->safe_psql('copy', PmReplica::subscription('copy_sub', $pub, 'money'));
 $pub->safe_psql('money', "SELECT pm.append('payments', 'for the copy', 'T')");
-ok(PmTest::wait_until($sub, "SELECT count(*) FROM got WHERE stream = 'for the copy'", 1, dbname => 'copy', timeout => 30), 'a subscription of the copy brings what is new');
+ok(PmTest::wait_until($sub, "SELECT count(*) FROM got WHERE stream = 'for the copy'", 1, dbname => 'copy'), 'a subscription of the copy brings what is new');
 is($sub->safe_psql('copy', 'SELECT count(*) FROM got'), $count + 1, 'and nothing else');
 $sub->safe_psql('copy', 'DROP SUBSCRIPTION copy_sub');
 

@@ -44,17 +44,17 @@ PmTest::kill_postmaster($node{fulfilment});
 $node{shipping}->stop('fast');
 at('orders', sprintf $place, 2 * $orders / 3 + 1, $orders);
 at('orders', sprintf $place, 1, 5);		# a client repeats its calls
-ok(PmTest::wait_until($node{fulfilment}, "SELECT count(*) > 0 FROM pm.status WHERE log = 'shipping.events' AND state = 'waiting' AND reason LIKE '%subscription \"shipping\" has no worker%'", 't', timeout => 20),
+ok(PmTest::wait_until($node{fulfilment}, "SELECT count(*) > 0 FROM pm.status WHERE log = 'shipping.events' AND state = 'waiting' AND reason LIKE '%subscription \"shipping\" has no worker%'", 't'),
 	'pm.status says that shipping cannot be reached');
 $node{shipping}->start;
-ok(PmTest::wait_until($node{orders}, "SELECT count(*) FROM orders.events WHERE type IN ('confirmed', 'cancelled')", $orders, timeout => 120), "each of $orders orders has an outcome");
+ok(PmTest::wait_until($node{orders}, "SELECT count(*) FROM orders.events WHERE type IN ('confirmed', 'cancelled')", $orders), "each of $orders orders has an outcome");
 PmTest::figure(sprintf '%d orders fulfilled on four servers in %.1f s, of which two were killed and one was down', $orders, time - $began);
 
 my $expected = at('orders', "SELECT stream || ' ' || CASE WHEN (data ->> 'amount')::int > 1000 OR data ->> 'address' = 'moon' THEN 'cancelled' ELSE 'confirmed' END FROM orders.events WHERE type = 'placed' ORDER BY 1");
 is(at('orders', "SELECT stream || ' ' || type FROM orders.events WHERE type <> 'placed' ORDER BY 1"), $expected, 'the right one, and once');
 # Finally, payments that were paid back arrive.
 my $returned = at('orders', "SELECT count(*) FROM orders.events WHERE type = 'placed' AND (data ->> 'amount')::int <= 1000 AND data ->> 'address' = 'moon'");
-ok(PmTest::wait_until($node{payments}, "SELECT count(*) FROM payments.events WHERE type = 'payment_returned'", $returned, timeout => 30), "$returned payments came back");
+ok(PmTest::wait_until($node{payments}, "SELECT count(*) FROM payments.events WHERE type = 'payment_returned'", $returned), "$returned payments came back");
 is(at('payments', "SELECT count(*) FILTER (WHERE type = 'payment_taken') - count(*) FILTER (WHERE type = 'payment_returned') FROM payments.events"),
 	at('shipping', "SELECT count(*) FROM shipping.events WHERE type = 'parcel_sent'"), 'as many payments were kept as parcels were sent');
 is(at('fulfilment', "SELECT count(*), count(DISTINCT key) FROM pm.ended WHERE process_manager = 'fulfilment'"), "$orders|$orders", 'each order was fulfilled once');

@@ -46,7 +46,7 @@ for my $round (1 .. 3)
 	{
 		foreach my $log (@logs)
 		{
-			PmTest::wait_until($sub, 'SELECT count(*) > ' . ($start + 2000) . ' FROM got', 't', timeout => 120, every => 0.2);
+			PmTest::wait_until($sub, 'SELECT count(*) > ' . ($start + 2000) . ' FROM got', 't', every => 0.2);
 			$start = handled();
 			PmTest::kill_postmaster($pub{$log});
 			PmTest::finish_psql($run{$log});

@@ -67,7 +67,7 @@ answer(q{SELECT pm.resume('follow_plain')});
 for my $n (1 .. 3)
 {
 	answer(q{SELECT pm.append('other', 's', 'x')});
-	ok(PmTest::wait_until($node, q{SELECT count(*) FROM seen WHERE log = 'other'}, $n, timeout => 30), 'another log is read meanwhile');
+	ok(PmTest::wait_until($node, q{SELECT count(*) FROM seen WHERE log = 'other'}, $n), 'another log is read meanwhile');
 }
 
 $locker->do('COMMIT');
@@ -92,11 +92,11 @@ answer(q{SELECT pm.retry('may_fail')});
 for my $n (4 .. 5)
 {
 	answer(q{SELECT pm.append('other', 's', 'x')});
-	ok(PmTest::wait_until($node, q{SELECT count(*) FROM seen WHERE log = 'other'}, $n, timeout => 30), 'another log is read meanwhile');
+	ok(PmTest::wait_until($node, q{SELECT count(*) FROM seen WHERE log = 'other'}, $n), 'another log is read meanwhile');
 }
 is(answer(q{SELECT count(*) FROM pm.parked}), '1', 'the event is still parked');
 $locker->do('COMMIT');
-ok(PmTest::wait_until($node, q{SELECT count(*) FROM seen WHERE pm = 'may_fail'}, 1, timeout => 60), 'then it is handled');
+ok(PmTest::wait_until($node, q{SELECT count(*) FROM seen WHERE pm = 'may_fail'}, 1), 'then it is handled');
 $locker->quit;
 answer(q{SELECT pm.unregister('may_fail'), pm.unregister('follow_other')});
 

@@ -128,7 +128,7 @@ is(answer(q{SELECT count(*) FROM (SELECT stream FROM orders WHERE version IS NOT
 	'no stream has a gap in its versions, or a version twice');
 is(answer('SELECT count(*) FROM pm_catalog.append_id'), answer(q{SELECT count(*) FROM orders WHERE stream LIKE 'shared%'}), 'each id is known');
 is(answer(q{SELECT pm.append('orders', 'shared-0', 'x', id => '1-3') < min("position") FROM written WHERE "position" > } . $up_to), 't', 'and is not appended again');
-ok(PmTest::wait_until($node, q{SELECT count(*) FROM pm.status WHERE lag > 0 AND process_manager <> 'mail'}, 0, timeout => 120), 'all is handled');
+ok(PmTest::wait_until($node, q{SELECT count(*) FROM pm.status WHERE lag > 0 AND process_manager <> 'mail'}, 0), 'all is handled');
 
 my ($rc, $out, $err) = $node->psql('postgres', 'DROP TABLE orders_p0');
 like($err, qr/Process manager "(mail|keep)" has/, 'the first partition is not dropped before its events have been handled');
@@ -140,7 +140,7 @@ like($err, qr/Process manager "keep" has parked the event at position $bad/, 'no
 answer('CREATE TABLE repaired ()');
 answer("SELECT pm.retry('keep', 'orders', $bad)");
 ok(PmTest::wait_until($node, 'SELECT count(*) FROM pm.parked', 0), 'what was parked before is handled from the partition');
-ok(PmTest::wait_until($node, q{SELECT count(*) FROM pm.instance WHERE process_manager = 'tally' AND NOT state ? 'timer'}, 0, timeout => 60), 'timers that were set before have come');
+ok(PmTest::wait_until($node, q{SELECT count(*) FROM pm.instance WHERE process_manager = 'tally' AND NOT state ? 'timer'}, 0), 'timers that were set before have come');
 PmTest::once_in_key_order_ok($node, 'keep', 'SELECT \'orders\'::text AS log, position AS pos, stream AS key FROM orders');
 is(answer(q{SELECT sum((state->>'n')::int) FROM pm.instance WHERE process_manager = 'tally'}), answer("SELECT count(*) FROM orders WHERE position >= $bad"), 'instances have each event once');
 is(answer(qq{SELECT count(*) FROM pm.journal WHERE log = 'orders'}), answer("SELECT count(*) FROM orders WHERE position >= $bad"), 'so have their journals');

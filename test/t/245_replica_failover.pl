@@ -31,7 +31,7 @@ sub all_ok
 	my ($publisher, $lost) = @_;
 	my $count = $publisher->safe_psql('postgres', 'SELECT count(*) FROM orders') + $lost;
 
-	ok(PmTest::wait_until($sub, 'SELECT count(*) FROM got', $count, timeout => 30), $publisher->name . ': all has arrived, and is handled');
+	ok(PmTest::wait_until($sub, 'SELECT count(*) FROM got', $count), $publisher->name . ': all has arrived, and is handled');
 	return;
 }
 
@@ -76,7 +76,7 @@ sub got
 {
 	my ($stream, $count, $name) = @_;
 
-	ok(PmTest::wait_until($sub, "SELECT count(*) FROM got WHERE stream = '$stream'", $count, timeout => 30), $name);
+	ok(PmTest::wait_until($sub, "SELECT count(*) FROM got WHERE stream = '$stream'", $count), $name);
 	return;
 }
 
@@ -112,7 +112,7 @@ CONF
 sub synchronized_ok
 {
 	my ($standby, $primary) = @_;
-	my $deadline = time + 90;
+	my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
 	my $slots = '';
 
 	# The standby takes over the slot when the slot on the primary has advanced.
@@ -159,7 +159,7 @@ sub status_says
 {
 	my ($name) = @_;
 	my $like = qr/^waiting\|subscription "orders_sub" has no worker\|Either the publisher cannot be reached, or it does not have the replication slot, /;
-	my $deadline = time + 20;
+	my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
 	my $answer = '';
 
 	until ($answer =~ $like || time > $deadline)
@@ -182,7 +182,7 @@ my $second = standby('second', $first);
 synchronized_ok($second, $first);
 
 my $run = writers($first);
-ok(PmTest::wait_until($sub, 'SELECT count(*) > 300 FROM got', 't', timeout => 30), 'events arrive');
+ok(PmTest::wait_until($sub, 'SELECT count(*) > 300 FROM got', 't'), 'events arrive');
 cut_off($second);
 append($first, 'lost', 100);
 held_back_ok($first, 'the subscriber does not get what the standby does not have');
@@ -205,7 +205,7 @@ $run = writers($second);
 my ($rc, undef, $err) = PmTest::finish_psql($run);
 is($rc, 0, 'clients write to the new primary') or diag($err);
 all_ok($second, 0);
-ok(PmTest::wait_idle($sub, timeout => 20), 'pm.status says nothing');
+ok(PmTest::wait_idle($sub), 'pm.status says nothing');
 PmReplica::once_ok($sub, $second, 'postgres', 'orders', 'failover slot: once each, in order, and nothing that the new primary has lost');
 is(here('lost'), 0, 'no lost event has arrived');
 is($second->safe_psql('postgres', "SELECT count(*) FROM orders WHERE position BETWEEN $from AND $to"), 0, 'no other event has the position of a lost one');
@@ -236,7 +236,7 @@ at_sub($_) foreach 'ALTER SUBSCRIPTION orders_sub DISABLE', 'ALTER SUBSCRIPTION 
 subscribe($third);
 is(here('between') . '|' . here('promoted'), '20|6', 'a new subscription brings what was missing');
 PmReplica::once_ok($sub, $third, 'postgres', 'orders', 'no failover slot: once each, in order');
-ok(PmTest::wait_idle($sub, timeout => 20), 'pm.status says nothing');
+ok(PmTest::wait_idle($sub), 'pm.status says nothing');
 
 # ---- a failover slot that waits for no standby
 
@@ -258,7 +258,7 @@ $fourth->safe_psql('postgres', $_) foreach 'SELECT pg_switch_wal()', 'SELECT pg_
 append($fourth, 'seen', 1);
 got('seen', 1, 'later events arrive');
 is(here('passed over'), 0, '... and those before them do not, without an error');
-ok(PmTest::wait_idle($sub, timeout => 20), '... and pm.status says nothing');
+ok(PmTest::wait_idle($sub), '... and pm.status says nothing');
 at_sub('DROP SUBSCRIPTION orders_sub');
 subscribe($fourth, 20);
 PmReplica::once_ok($sub, $fourth, 'postgres', 'orders', 'a new subscription brings what was missing; what the new primary has lost stays', invented => 20);
@@ -275,7 +275,7 @@ $fourth->safe_psql('postgres', q{SELECT pg_create_logical_replication_slot('orde
 append($fourth, 'gap', 2);
 at_sub('ALTER SUBSCRIPTION orders_sub ENABLE');
 got('gap', 4, 'a slot that was created by hand: only later events arrive');
-ok(PmTest::wait_idle($sub, timeout => 20), '... and pm.status says nothing');
+ok(PmTest::wait_idle($sub), '... and pm.status says nothing');
 is(at_sub('SELECT stream, before, version FROM (SELECT stream, version, lag(version) OVER (PARTITION BY stream ORDER BY version) AS before FROM orders) v WHERE version > before + 1'),
 	'gap|2|6', 'the versions have a gap');
 at_sub('DROP SUBSCRIPTION orders_sub');

@@ -292,7 +292,7 @@ sub wait_until
 	my ($self, $block, $sql) = @_;
 
 	$self->failure($block, "waited in vain for: $sql")
-	  unless PmTest::wait_until($self->{node}, $sql, 't', dbname => $self->{dbname}, timeout => 30);
+	  unless PmTest::wait_until($self->{node}, $sql, 't', dbname => $self->{dbname});
 	return;
 }
 
@@ -354,7 +354,7 @@ sub psql
 	my ($self, $text) = @_;
 	my $run = $self->{psql};
 	my $end = 'end of block ' . ++$run->{n};
-	my $deadline = time + 60;
+	my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
 	my $out;
 
 	$run->{in} .= "$text\n\\echo\n\\echo $end\n";

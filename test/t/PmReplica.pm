@@ -69,7 +69,7 @@ sub wait_all
 	my $count = $publisher->safe_psql($database, "SELECT count(*) FROM $log");
 
 	return PmTest::wait_until($subscriber,
-		"SELECT count(*) FROM got WHERE log = '$log'", $count, timeout => $opt{timeout} // 30);
+		"SELECT count(*) FROM got WHERE log = '$log'", $count, timeout => $opt{timeout});
 }
 
 # Tests that each event of the publisher was handled once at the subscriber, with its stream, and in order within the stream.
