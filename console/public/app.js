@@ -119,7 +119,7 @@ function App() {
   const named = Object.values(now.args).at(-1);
   document.title = [now.title === 'Overview' ? null : now.title, named?.slice(0, 60), 'pm console', about?.database].filter(Boolean).join(' · ');
 
-  return html`<a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); main.current.querySelector('h1')?.focus(); }}>Skip to the content</a>
+  return html`<a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); main.current.querySelector('h1')?.focus(); }}>Skip to content</a>
     <header class="top">
       <a class="brand" href="#/"><img src="/icon.svg" alt="" width="22" height="22" /><span>pm console</span></a>
       <nav aria-label="pages">${links.map(([href, title, here]) => html`<a href=${href} aria-current=${here.test(now.address) ? 'page' : undefined}>${title}</a>`)}</nav>

@@ -130,7 +130,7 @@ test('the overview is live, and can be used from the keyboard alone', async () =
     await page.keyboard.press('Tab');
     stops.push(await page.evaluate(() => { const e = document.activeElement; const s = getComputedStyle(e); return [e.textContent.trim() || e.getAttribute('aria-label'), s.outlineStyle !== 'none']; }));
   }
-  assert.ok(stops.some(([text]) => text === 'Skip to the content') && stops.some(([text]) => text === 'Logs'), JSON.stringify(stops));
+  assert.ok(stops.some(([text]) => text === 'Skip to content') && stops.some(([text]) => text === 'Logs'), JSON.stringify(stops));
   assert.ok(stops.every(([, outlined]) => outlined), JSON.stringify(stops));
   await page.fine('keyboard');
   await page.close();

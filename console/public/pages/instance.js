@@ -63,7 +63,7 @@ function Entry({ entry, previous }) {
     ${timers.length > 0 && html`<div class="line effects"><span class="none">set timer</span> ${timers.map((timer) => html`<span><${Text} value=${timer.type} max=${40} /> <span class="none">for <${Time} value=${utc(timer.due)} /></span></span> `)}</div>`}
     <button type="button" class="link" aria-expanded=${open} onClick=${() => setOpen(!open)}>${open ? 'Hide the states' : 'State before and after'}</button>
     ${open && html`<${SideBySide} before=${same ? previous.state : null} beforeSize=${same ? previous.state_size : null} after=${entry.state} afterSize=${entry.state_size} ended=${ended} />
-      ${!same && entry.seq !== '1' && html`<p class="none">The entry before has been removed, so the state before is not known.</p>`}`}
+      ${!same && entry.seq !== '1' && html`<p class="none">The previous entry has been removed, so the state before this one is not known.</p>`}`}
   </li>`;
 }
 
