@@ -8,32 +8,14 @@ use PmTest;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-my $module = PmTest::build_library('crash_handler', <<'C');
-#include "postgres.h"
-
-#include <sys/resource.h>
-
+my $module = PmTest::build_library('crash_handler', PmTest::crash_source() . <<'C');
 #include "executor/executor.h"
 #include "executor/spi.h"
 #include "catalog/pg_type.h"
-#include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
-PG_MODULE_MAGIC;
-
 PG_FUNCTION_INFO_V1(crash_event);
-PG_FUNCTION_INFO_V1(crash);
-
-/* Ends the server, without a core file. */
-Datum
-crash(PG_FUNCTION_ARGS)
-{
-	struct rlimit none = {0, 0};
-
-	setrlimit(RLIMIT_CORE, &none);
-	abort();
-}
 
 /* A handler: records the event, and then ends the server if its type is 'abort' and public.armed has a row. */
 Datum
@@ -58,7 +40,7 @@ crash_event(PG_FUNCTION_ARGS)
 		if (SPI_execute("SELECT FROM public.armed", false, 1) != SPI_OK_SELECT)
 			elog(ERROR, "could not look");
 		if (SPI_processed > 0)
-			crash(fcinfo);
+			crash_at_once();
 	}
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "could not finish");

@@ -10,21 +10,8 @@ use PmTest;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-my $module = PmTest::build_library('crash_over_nodes', <<'C');
-#include "postgres.h"
-#include <sys/resource.h>
-#include "fmgr.h"
-PG_MODULE_MAGIC;
-PG_FUNCTION_INFO_V1(crash);
+my $module = PmTest::build_library('crash_over_nodes', PmTest::crash_source() . <<'C');
 PG_FUNCTION_INFO_V1(quick);
-Datum
-crash(PG_FUNCTION_ARGS)
-{
-	struct rlimit none = {0, 0};
-
-	setrlimit(RLIMIT_CORE, &none);
-	abort();
-}
 Datum
 quick(PG_FUNCTION_ARGS)
 {

@@ -14,10 +14,7 @@ use Time::HiRes qw(sleep time);
 
 # As long as this file exists, slow commits last.
 my $hold = PostgreSQL::Test::Utils::tempdir . '/hold';
-my $module = PmTest::build_library('crash_outside', qq{#define HOLD "$hold"\n} . <<'C');
-#include "postgres.h"
-
-#include <sys/resource.h>
+my $module = PmTest::build_library('crash_outside', PmTest::crash_source() . qq{#define HOLD "$hold"\n} . <<'C');
 #include <unistd.h>
 
 #include "access/htup_details.h"
@@ -26,13 +23,10 @@ my $module = PmTest::build_library('crash_outside', qq{#define HOLD "$hold"\n} .
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "executor/spi.h"
-#include "fmgr.h"
 #include "storage/bufmgr.h"
 #include "storage/pmsignal.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
-
-PG_MODULE_MAGIC;
 
 PG_FUNCTION_INFO_V1(crash_at_row);
 PG_FUNCTION_INFO_V1(crash_at_key);
@@ -41,18 +35,9 @@ PG_FUNCTION_INFO_V1(crash_now);
 PG_FUNCTION_INFO_V1(at_end);
 PG_FUNCTION_INFO_V1(damage);
 
-static void
-crash_at_once(void)
-{
-	struct rlimit none = {0, 0};
-
-	setrlimit(RLIMIT_CORE, &none);
-	abort();
-}
-
 /* Ends the server, without a core file, if public.armed has a row. */
 static void
-crash(void)
+crash_if_armed(void)
 {
 	if (SPI_connect() != SPI_OK_CONNECT || SPI_execute("SELECT FROM public.armed", false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not look");
@@ -71,7 +56,7 @@ crash_at_row(PG_FUNCTION_ARGS)
 								   SPI_fnumber(RelationGetDescr(data->tg_relation), "key"));
 
 	if (strcmp(key, "bad") == 0)
-		crash();
+		crash_if_armed();
 	return PointerGetDatum(row);
 }
 
@@ -80,7 +65,7 @@ Datum
 crash_at_key(PG_FUNCTION_ARGS)
 {
 	if (strcmp(TextDatumGetCString(PG_GETARG_DATUM(0)), "bad") == 0)
-		crash();
+		crash_if_armed();
 	PG_RETURN_DATUM(PG_GETARG_DATUM(0));
 }
 
@@ -92,7 +77,7 @@ crash_correlate(PG_FUNCTION_ARGS)
 	Datum		stream = GetAttributeByName(PG_GETARG_HEAPTUPLEHEADER(0), "stream", &isnull);
 
 	if (strcmp(TextDatumGetCString(stream), "bad") == 0)
-		crash();
+		crash_if_armed();
 	PG_RETURN_DATUM(stream);
 }
 
@@ -100,7 +85,7 @@ crash_correlate(PG_FUNCTION_ARGS)
 Datum
 crash_now(PG_FUNCTION_ARGS)
 {
-	crash();
+	crash_if_armed();
 	PG_RETURN_VOID();
 }
 

@@ -323,6 +323,33 @@ MAKE
 	return "$dir/$name";
 }
 
+# The beginning of such a library: crash() ends the server, without a core file, when SQL calls it, and crash_at_once() when C
+# does.
+sub crash_source
+{
+	return <<'C';
+#include "postgres.h"
+#include <sys/resource.h>
+#include "fmgr.h"
+PG_MODULE_MAGIC;
+PG_FUNCTION_INFO_V1(crash);
+static void
+crash_at_once(void)
+{
+	struct rlimit none = {0, 0};
+
+	setrlimit(RLIMIT_CORE, &none);
+	abort();
+}
+Datum
+crash(PG_FUNCTION_ARGS)
+{
+	crash_at_once();
+	PG_RETURN_VOID();
+}
+C
+}
+
 # Reports a figure, which the summary of the run shows if the test passes.
 sub figure
 {
