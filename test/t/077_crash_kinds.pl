@@ -30,7 +30,7 @@ sub next_server
 	my $until = time + 60;
 
 	sleep 0.05 while time < $until && -e "$directory/postmaster.pid";
-	ok(!-e "$directory/postmaster.pid", "$name: the server has ended") or BAIL_OUT('the server does not end');
+	ok(!-e "$directory/postmaster.pid", "$name: the server has ended") or die "the server does not end\n";
 	$node->_update_pid(0);
 	unlink "$directory/pg_stat_tmp/pm_handling" or die "there are no crash marks\n";
 	PostgreSQL::Test::Utils::append_to_file("$directory/standby.signal", '');
