@@ -74,16 +74,10 @@ erasures_try(Erasures *erasures, const char *log, const char *await, List **busy
 	}
 	PG_CATCH();
 	{
-		HOLD_INTERRUPTS();
 		complete = false;
-		MemoryContextSwitchTo(erasures->context);
 		/* A batch may take longer. */
-		if (await == NULL || geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE)
-			EmitErrorReport();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		QueryCancelPending = false;
-		RESUME_INTERRUPTS();
+		worker_recover(erasures->context,
+					   await == NULL || geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(erasures->context);

@@ -166,13 +166,9 @@ failed_try(void (*write)(Unit *unit, ErrorData *error, const Handling *culprit,
 	}
 	PG_CATCH();
 	{
-		HOLD_INTERRUPTS();
 		MemoryContextSwitchTo(caller);
 		trouble = CopyErrorData();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		QueryCancelPending = false;
-		RESUME_INTERRUPTS();
+		worker_recover(caller, false);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);

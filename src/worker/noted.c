@@ -103,13 +103,7 @@ noted_try_forget(void)
 	}
 	PG_CATCH();
 	{
-		HOLD_INTERRUPTS();
-		MemoryContextSwitchTo(caller);
-		EmitErrorReport();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		QueryCancelPending = false;
-		RESUME_INTERRUPTS();
+		worker_recover(caller, true);
 		done = false;
 	}
 	PG_END_TRY();

@@ -86,13 +86,7 @@ passed_write(Units *units)
 	PG_CATCH();
 	{
 		/* An error, such as a full disk, must not end the dispatcher. */
-		HOLD_INTERRUPTS();
-		MemoryContextSwitchTo(caller);
-		EmitErrorReport();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		QueryCancelPending = false;
-		RESUME_INTERRUPTS();
+		worker_recover(caller, true);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);

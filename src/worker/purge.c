@@ -41,15 +41,9 @@ purge_unit(Unit *unit)
 	}
 	PG_CATCH();
 	{
-		HOLD_INTERRUPTS();
-		MemoryContextSwitchTo(caller);
-		EmitErrorReport();
-		FlushErrorState();
-		AbortCurrentTransaction();
+		worker_recover(caller, true);
 		/* What was removed is there again. */
 		memset(&unit->purge, 0, sizeof(unit->purge));
-		QueryCancelPending = false;
-		RESUME_INTERRUPTS();
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);

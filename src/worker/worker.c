@@ -191,6 +191,23 @@ worker_transaction(void)
 }
 
 /*
+ * Called in PG_CATCH(), for an error that must not end the worker.  "report": the error is
+ * written to the server's log.
+ */
+void
+worker_recover(MemoryContext caller, bool report)
+{
+	HOLD_INTERRUPTS();
+	MemoryContextSwitchTo(caller);
+	if (report)
+		EmitErrorReport();
+	FlushErrorState();
+	AbortCurrentTransaction();
+	QueryCancelPending = false;
+	RESUME_INTERRUPTS();
+}
+
+/*
  * Is the extension there, in a version that this library serves?  It must be
  * the same one as before: another one, created after a DROP, has other tables.
  * Runs in the caller's transaction.

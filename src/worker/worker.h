@@ -42,6 +42,8 @@ extern void worker_begin_round(void);
 extern void worker_transaction(void);
 /* In a transaction that writes only what may be lost: its commit waits for nothing. */
 extern void worker_commit_later(void);
+/* In PG_CATCH(): rolls back, and returns to the caller's memory context. */
+extern void worker_recover(MemoryContext caller, bool report);
 extern bool worker_extension(void);
 extern bool worker_extension_dropped(void);
 extern bool worker_can_connect(Oid role);
