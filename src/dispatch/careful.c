@@ -10,6 +10,11 @@
  * All dispatchers of the cluster take turns (slot_careful.c), from before the note until
  * the call's transaction has ended.  So if the server is lost, one note is left.
  *
+ * What was parked before the unit has passed what was in hand is tried again later, and may
+ * have crashed a server before.  So each attempt of such an item is noted, if its handler has
+ * failed.  What was only deferred, or waits behind another item, was in hand only if it was
+ * due, and then the unit has not passed it.
+ *
  * As long as no standby follows this server, nothing is noted either: what is noted when a
  * server is lost counts as the cause, so a note must not be there for longer than the call.
  */
@@ -117,6 +122,12 @@ careful_may(HandleRun *run, BatchItem *item, bool failed)
 		return true;
 	careful_note(task, &what, false, suspected, &run->tally);
 	return false;
+}
+
+bool
+careful_wants(const BatchTask *task, const Parked *head)
+{
+	return task->note != NULL && head->failed && head->id <= task->state->careful_to;
 }
 
 bool

@@ -15,6 +15,11 @@
 extern bool careful_judge(ProcessManager *pm, int lane);
 
 /*
+ * Must a parked item be noted, even if the unit has passed what was in hand?
+ */
+extern bool careful_wants(const BatchTask *task, const Parked *head);
+
+/*
  * May the handler be called for this item, or (the second one) for a parked one?  If not,
  * either the item has been noted, or something must be waited for: *tally says which, and
  * the batch ends.

@@ -282,20 +282,24 @@ dispatch_has_passed(const DispatchRequest *request, const DispatchResult *result
 }
 
 /*
- * Called at the end of a batch, as long as the unit has not passed what was in hand at a
- * promotion.  That the unit has passed it is written with the first items that are handled
- * then, or when the dispatcher is idle (passed.c), because thousands of units may have nothing
- * in hand.
+ * Called at the end of a batch that goes carefully, and as long as the unit has not passed
+ * what was in hand at a promotion.  That the unit has passed it is written with the first items
+ * that are handled then, or when the dispatcher is idle (passed.c), because thousands of units may
+ * have nothing in hand.
  */
 static void
 dispatch_end_careful(const DispatchRequest *request, const BatchTask *task, DispatchResult *result)
 {
 	result->careful = task->careful;
+	result->parked_awaits = result->outcome == DISPATCH_AWAITS &&
+							(request->passed || !task->state->careful);
 	if (task->careful && task->note->committed && result->outcome != DISPATCH_NOTED)
 	{
 		note_forget(task->pm->name, task->lane);
 		result->forgot = true;
 	}
+	if (!task->state->careful)
+		return;
 	result->passed = request->passed || dispatch_has_passed(request, result);
 	if (result->passed && result->done > 0)
 		lane_passed(task->pm->name, task->lane);
@@ -308,7 +312,11 @@ dispatch_end_careful(const DispatchRequest *request, const BatchTask *task, Disp
 static bool
 dispatch_judge(const DispatchRequest *request, const LaneState *state)
 {
-	if (!state->careful || (request->walk != NULL && request->walk->look) ||
+	/* If the unit has passed, only a parked item can be noted. */
+	bool may = state->careful ||
+			   (state->has_parked && state->careful_to > 0 && request->note != NULL);
+
+	if (!may || (request->walk != NULL && request->walk->look) ||
 		(request->note != NULL && request->note->committed))
 		return false;
 	return careful_judge(request->pm, request->lane);
@@ -349,6 +357,7 @@ dispatch_batch(const DispatchRequest *request, Progress *progress)
 		return result;
 	}
 	head = dispatch_head(request, &task);
+	task.careful |= head != NULL && careful_wants(&task, head);
 	if (head != NULL && (!task.careful || careful_may_retry(&task, head, &tally)))
 		tally = retry_batch(&task, head, task.careful ? 1 : request->max_parked, progress);
 	else if (head == NULL)
@@ -361,7 +370,7 @@ dispatch_batch(const DispatchRequest *request, Progress *progress)
 		lane_in_a_row(pm->name, request->lane, 0, false);
 
 	dispatch_conclude(request, &task, head != NULL, &tally, &result);
-	if (state.careful)
+	if (state.careful || task.careful)
 		dispatch_end_careful(request, &task, &result);
 	/*
 	 * If a crash loses the record that events of other lanes were skipped, they are skipped

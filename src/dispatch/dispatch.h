@@ -28,21 +28,22 @@ typedef enum DispatchOutcome
 typedef struct DispatchResult
 {
 	DispatchOutcome outcome;
-	int done;		   /* events and timers that were handled, parked, or not for this unit */
-	int handled;	   /* of these, by the handler */
-	int failed;		   /* items that failed and were parked, while the others went well */
-	bool left;		   /* the next item must run in a batch of its own */
-	bool parked;	   /* they were parked ones */
-	bool others_alone; /* other lanes have conflicted: this one must run alone, too */
-	bool held;		   /* a mark is held back by a writer, or a log is locked */
-	bool left_out;	   /* a log has a problem */
-	bool careful;	   /* the unit went carefully */
-	bool forgot;	   /* the note has been removed */
-	bool passed;	   /* the unit had nothing in hand at the promotion; that is not written */
-	bool all;		   /* all logs have been read, not only some */
-	bool sending;	   /* a transaction is open that has sent something */
-	Bitmapset *rest;   /* logs that were read and have more, are held back, or were left out */
-	TimestampTz due;   /* when there will be something to do without a new event; DT_NOEND: never */
+	int done;			/* events and timers that were handled, parked, or not for this unit */
+	int handled;		/* of these, by the handler */
+	int failed;			/* items that failed and were parked, while the others went well */
+	bool left;			/* the next item must run in a batch of its own */
+	bool parked;		/* they were parked ones */
+	bool others_alone;	/* other lanes have conflicted: this one must run alone, too */
+	bool held;			/* a mark is held back by a writer, or a log is locked */
+	bool left_out;		/* a log has a problem */
+	bool careful;		/* the unit went carefully */
+	bool parked_awaits; /* DISPATCH_AWAITS is about a parked event, and the logs need not wait */
+	bool forgot;		/* the note has been removed */
+	bool passed;		/* the unit had nothing in hand at the promotion; that is not written */
+	bool all;			/* all logs have been read, not only some */
+	bool sending;		/* a transaction is open that has sent something */
+	Bitmapset *rest;	/* logs that were read and have more, are held back, or were left out */
+	TimestampTz due; /* when there will be something to do without a new event; DT_NOEND: never */
 	TimestampTz due_before; /* when there was something to do, before the batch */
 	bool earlier;			/* "due" is earlier than that */
 	bool next_known;		/* in a walk: the time of the next event is known */

@@ -19,6 +19,7 @@
 #include "base/report.h"
 #include "base/within.h"
 #include "dispatch/call.h"
+#include "dispatch/careful.h"
 #include "dispatch/keyless.h"
 #include "dispatch/retry.h"
 #include "manager/cursor.h"
@@ -92,7 +93,7 @@ retry_read_all(const BatchTask *task, const Parked *head, int max_parked)
 
 		if (other->id == head->id)
 			continue;
-		if (other->attempts > 0 || other->key == NULL || room <= 0)
+		if (other->attempts > 0 || careful_wants(task, other) || other->key == NULL || room <= 0)
 			break;
 		queue = list_concat(queue, retry_read(task, other, room));
 	}

@@ -16,6 +16,7 @@
 
 #include "base/exec.h"
 #include "base/report.h"
+#include "base/version.h"
 #include "base/within.h"
 #include "manager/head.h"
 #include "manager/lane.h"
@@ -125,6 +126,10 @@ lane_read(const char *manager, int lane, LaneState *state)
 		state->careful = scan_has(scan, LANE_TIMELINE) &&
 						 (scan->nulls[LANE_TIMELINE - 1] ||
 						  DatumGetInt32(scan->values[LANE_TIMELINE - 1]) != note_timeline());
+		if (state->careful)
+			state->careful_to = PG_INT64_MAX;
+		else if (scan_has(scan, LANE_CAREFUL_TO) && !scan->nulls[LANE_CAREFUL_TO - 1])
+			state->careful_to = DatumGetInt64(scan->values[LANE_CAREFUL_TO - 1]);
 	}
 	lane_row_close(&row);
 }
@@ -228,15 +233,41 @@ lane_change(const char *manager, int lane, const LaneChange *change)
 }
 
 /*
- * Records that the unit has passed what may have been in hand at the last promotion.
+ * The last id that a parked event has been given, or a higher one.
+ */
+static int64
+lane_last_parked(void)
+{
+	static ExecStatement select_last = {
+		NULL,
+		"SELECT last_value FROM pm_catalog.parked_id_seq",
+		0,
+		{InvalidOid},
+	};
+	ExecScope scope;
+	int64 last;
+	bool isnull;
+
+	exec_begin_owner(&scope);
+	(void) exec_statement(&select_last, NULL, NULL);
+	last = DatumGetInt64(exec_value(0, 1, &isnull));
+	exec_end(&scope);
+	return last;
+}
+
+/*
+ * Records that the unit has passed what may have been in hand at the last promotion, except
+ * what is parked now.  Nobody else parks events of this unit, so new ones get higher ids.
  */
 void
 lane_passed(const char *manager, int lane)
 {
+	int64 last = head_parked(manager, lane) ? lane_last_parked() : 0;
 	LaneRow row;
 
 	lane_row_open(&row, manager, lane, RowExclusiveLock);
 	lane_row_set(&row, LANE_TIMELINE, Int32GetDatum(note_timeline()), false);
+	lane_row_set(&row, LANE_CAREFUL_TO, Int64GetDatum(last), last == 0);
 	lane_row_close(&row);
 }
 
@@ -339,6 +370,27 @@ lane_add(const char *manager, int from, int lanes)
 }
 
 /*
+ * Parked events may move to any lane.
+ */
+static void
+lane_spread_careful(const char *manager)
+{
+	static ExecStatement spread = {
+		NULL,
+		"UPDATE pm_catalog.lane SET careful_to = "
+		"(SELECT pg_catalog.max(l.careful_to) FROM pm_catalog.lane l "
+		"WHERE l.process_manager OPERATOR(pg_catalog.=) $1) "
+		"WHERE process_manager OPERATOR(pg_catalog.=) $1",
+		1,
+		{TEXTOID},
+	};
+	Datum values[1] = {CStringGetTextDatum(manager)};
+
+	if (version_has("0.2.0"))
+		(void) exec_as_owner(&spread, values, NULL);
+}
+
+/*
  * Changes the number of lanes.  The counts of removed lanes are added to those
  * of lane 0.
  */
@@ -364,7 +416,9 @@ lane_repartition(ProcessManager *pm, int lanes)
 
 	values[0] = CStringGetTextDatum(pm->name);
 	values[1] = Int32GetDatum(lanes);
+	lane_spread_careful(pm->name);
 	(void) exec_as_owner(&delete_lanes, values, NULL);
 	stat_merge(pm->name, lanes, pm->lanes);
 	lane_add(pm->name, pm->lanes, lanes);
+	lane_spread_careful(pm->name);
 }

@@ -50,6 +50,7 @@ typedef struct LaneState
 	bool parked_deferred;	/* what ends then is a deferral */
 	TimestampTz timer_due;	/* the next timer of instances, DT_NOEND: none */
 	bool careful;			/* it has not passed what was in hand at the last promotion (note.c) */
+	int64 careful_to;		/* parked events up to this id were in hand then; 0: none */
 } LaneState;
 
 /* What lane_change() writes; all zero: nothing is wrong. */

@@ -43,6 +43,7 @@ static const char *const lane_columns[] = {
 	[LANE_KEY - 1] = "key",
 	[LANE_ERROR_HINT - 1] = "error_hint",
 	[LANE_TIMELINE - 1] = "timeline",
+	[LANE_CAREFUL_TO - 1] = "careful_to",
 };
 
 StaticAssertDecl(lengthof(lane_columns) == LANE_COLUMNS, "lane_columns[] must have all columns");

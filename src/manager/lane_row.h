@@ -30,9 +30,10 @@ enum
 	LANE_CONFLICTS,
 	LANE_KEY,
 	LANE_ERROR_HINT,
-	LANE_TIMELINE
+	LANE_TIMELINE,
+	LANE_CAREFUL_TO
 };
-#define LANE_COLUMNS LANE_TIMELINE
+#define LANE_COLUMNS LANE_CAREFUL_TO
 /* The last one in PM_OLDEST_SERVED.  Later ones may be absent (scan_begin_table()). */
 #define LANE_REQUIRED LANE_CONFLICTS
 

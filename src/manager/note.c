@@ -17,6 +17,9 @@
  * if a call takes a long time.  Then the notes of all of them are marked as shared, and a
  * shared note counts as one crash.
  *
+ * lane.careful_to says which parked events were in hand.  Each attempt of those that have
+ * failed is noted, even when the unit has passed everything else (careful.c).
+ *
  * A note of the present timeline adds nothing to the crash mark, which is in the same
  * data directory.
  *

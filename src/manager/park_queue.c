@@ -199,6 +199,15 @@ park_form(uint64 row)
 }
 
 /*
+ * The columns of a head, in the order that park_form_head() wants.  pm.retry counts the
+ * attempts anew, but leaves the message.  That of a deferral says why.
+ */
+#define PARK_HEAD_COLUMNS                                                                          \
+	"id, key, attempts, retry_at, log, position, state OPERATOR(pg_catalog.=) 'deferred', "        \
+	"attempts OPERATOR(pg_catalog.>) 0 OR (message IS NOT NULL "                                   \
+	"AND state OPERATOR(pg_catalog.<>) 'deferred')"
+
+/*
  * The head in a row of the last result, without its event.
  */
 static void *
@@ -216,6 +225,7 @@ park_form_head(uint64 row)
 	if (isnull)
 		head->position = 0;
 	head->deferred = DatumGetBool(exec_value(row, 7, &isnull));
+	head->failed = DatumGetBool(exec_value(row, 8, &isnull));
 	return head;
 }
 
@@ -224,8 +234,7 @@ park_due_list(ProcessManager *pm, int lane, TimestampTz since, TimestampTz now, 
 {
 	static ExecStatement select_due =
 		{NULL,
-		 "SELECT id, key, attempts, retry_at, log, position, "
-		 "state OPERATOR(pg_catalog.=) 'deferred' FROM pm_catalog.parked "
+		 "SELECT " PARK_HEAD_COLUMNS " FROM pm_catalog.parked "
 		 "WHERE process_manager OPERATOR(pg_catalog.=) $1 "
 		 "AND lane OPERATOR(pg_catalog.=) $2 AND retry_at IS NOT NULL "
 		 "AND ROW(retry_at, id) OPERATOR(pg_catalog.>=) ROW($3, $4) "
@@ -266,14 +275,12 @@ park_due(ProcessManager *pm, int lane, TimestampTz since, TimestampTz now)
 Parked *
 park_get(ProcessManager *pm, int64 id)
 {
-	static ExecStatement select_one =
-		{NULL,
-		 "SELECT id, key, attempts, retry_at, log, position, "
-		 "state OPERATOR(pg_catalog.=) 'deferred' FROM pm_catalog.parked "
-		 "WHERE process_manager OPERATOR(pg_catalog.=) $1 "
-		 "AND id OPERATOR(pg_catalog.=) $2",
-		 2,
-		 {TEXTOID, INT8OID}};
+	static ExecStatement select_one = {NULL,
+									   "SELECT " PARK_HEAD_COLUMNS " FROM pm_catalog.parked "
+									   "WHERE process_manager OPERATOR(pg_catalog.=) $1 "
+									   "AND id OPERATOR(pg_catalog.=) $2",
+									   2,
+									   {TEXTOID, INT8OID}};
 	Datum values[2];
 	List *found;
 

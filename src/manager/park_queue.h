@@ -18,7 +18,8 @@ typedef struct Parked
 	int64 position;
 	int attempts;
 	TimestampTz retry_at; /* of a head; park_read() does not fill this */
-	bool deferred;		  /* park_read() does not fill this either */
+	bool deferred;		  /* park_read() does not fill this either, */
+	bool failed;		  /* nor this: its handler has failed before */
 	/* For a timer, park_read() fills these; for an event of a log, park_event.c does. */
 	Datum event;	 /* a pm.event; 0 if it is gone from its log */
 	int64 too_large; /* 0, or the event's size: a stub stands for it */

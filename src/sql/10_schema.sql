@@ -146,7 +146,8 @@ CREATE TABLE pm_catalog.lane (
 	conflicts       bigint NOT NULL DEFAULT 0,
 	key             text,				-- the key for which the event failed, if it has several
 	error_hint      text,				-- the hint of the error
-	timeline        integer				-- on which the lane has passed what was in hand at the promotion
+	timeline        integer,			-- on which the lane has passed what was in hand at the promotion
+	careful_to      bigint				-- parked events up to this id were in hand then; NULL: none
 ) WITH (fillfactor = 50);
 CREATE INDEX lane_key ON pm_catalog.lane (process_manager, lane);	-- not UNIQUE, like cursor_key
 

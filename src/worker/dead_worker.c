@@ -92,7 +92,7 @@ dead_worker_noted(ProcessManager *pm, const Handling *what, BlameCause cause)
 	if (cause != BLAME_CRASH || restart_after_crash)
 		return false;
 	lane_state(pm, what->lane, &state);
-	if (!state.careful || !note_get(pm, what->lane, &note) || note.left)
+	if (state.careful_to == 0 || !note_get(pm, what->lane, &note) || note.left)
 		return false;
 	note_forget(pm->name, what->lane);
 	return !note.shared && note_is(&note.what, what);

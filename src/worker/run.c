@@ -184,7 +184,10 @@ run_returned(Unit *unit, const DispatchRequest *request, DispatchResult *result,
 			}
 			break;
 		case DISPATCH_AWAITS:
-			unit->awaits = unit->dirty = true;
+			/* The next batch begins with the logs if only a parked event waits. */
+			unit->awaits = !result->parked_awaits;
+			unit->leave_parked |= result->parked_awaits;
+			unit->dirty = true;
 			unit_poll(unit);
 			break;
 		case DISPATCH_IDLE:

@@ -1,5 +1,5 @@
-# Servers end, one after the other, because of a correlate function, of a timer's handler, and of a handler beside which
-# another one runs for a long time, so that the notes of both are shared. Each of these is dead, or its process manager halts,
+# Servers end, one after the other, because of a correlate function, of a timer's handler, of a parked event whose handler
+# sometimes only fails, and of a handler beside which another one runs for a long time, so that the notes of both are shared. Each of these is dead, or its process manager halts,
 # after two servers have ended. Others continue, and when the function is corrected, all is handled once.
 #
 # Each next server has the data of the last one, on a new timeline, but not its crash marks.
@@ -50,7 +50,7 @@ answer(<<"SQL");
 CREATE ROLE bob LOGIN;
 GRANT USAGE ON SCHEMA pm TO bob;
 GRANT CREATE ON SCHEMA public TO bob;
-SELECT pm.create_log(l) FROM unnest('{orders,timed}'::text[]) l;
+SELECT pm.create_log(l) FROM unnest('{orders,timed,odd}'::text[]) l;
 GRANT SELECT ON orders TO bob;
 CREATE FUNCTION crash() RETURNS void LANGUAGE c AS '$module', 'crash';
 CREATE TABLE armed (timeline int);
@@ -71,6 +71,9 @@ END \$f\$;
 SQL
 PmTest::create_handler($node, 'calm', user => 'bob');
 PmTest::create_handler($node, 'keyed');
+# Its first call on each server fails, and the second one crashes the server.
+answer("CREATE SEQUENCE tries_$_") for 1 .. 9;
+PmTest::create_handler($node, 'flaky', before => q{IF EXISTS (SELECT FROM armed) THEN IF nextval('tries_' || pm.timeline()) = 1 THEN RAISE 'it fails'; END IF; PERFORM crash(); END IF;});
 # It crashes the server as soon as two notes are shared, and on the next server at once.
 PmTest::create_handler($node, 'bad', before => <<'SQL');
 IF e.type = 'bad' AND EXISTS (SELECT FROM armed) THEN
@@ -81,7 +84,7 @@ IF e.type = 'bad' AND EXISTS (SELECT FROM armed) THEN
 END IF;
 SQL
 PmTest::create_handler($node, 'long', user => 'bob', before => q{IF e.type = 'long' AND EXISTS (SELECT FROM armed WHERE timeline = pm.timeline()) THEN PERFORM pg_sleep(600); END IF;});
-answer("SELECT pm.register('$_->[0]', '$_->[0]', '{$_->[1]}', start_at => 'beginning', handler_timeout => '1 h', backoff => '100 ms'$_->[2])") for [ 'keyed', 'orders', q{, correlate => 'stream_of'} ], [ 'bad', 'orders', '' ], [ 'timed', 'timed', '' ];
+answer("SELECT pm.register('$_->[0]', '$_->[0]', '{$_->[1]}', start_at => 'beginning', handler_timeout => '1 h'$_->[2])") for [ 'keyed', 'orders', q{, backoff => '100 ms', correlate => 'stream_of'} ], [ 'bad', 'orders', q{, backoff => '100 ms'} ], [ 'flaky', 'odd', q{, backoff => '1 s', max_attempts => 10} ], [ 'timed', 'timed', q{, backoff => '100 ms'} ];
 $node->safe_psql('postgres', "SELECT pm.register('$_', '$_', '{orders}', start_at => 'beginning', handler_timeout => '1 h')", extra_params => [ '-U', 'bob' ]) for qw(calm long);
 ok(PmTest::wait_idle($node, timeout => 40), 'all have begun');
 
@@ -123,6 +126,15 @@ ok(PmTest::wait_until($node, $dead, 'timed ring', timeout => 40), 'the third ser
 ok(PmTest::wait_until($node, "SELECT count(*) FROM seen WHERE type = 'ring'", 2, timeout => 40), 'the other timers fire');
 corrected_ok('timer');
 is(answer("SELECT string_agg(stream || ' ' || type, ', ' ORDER BY stream, type) FROM seen WHERE pm = 'timed'"), 's1 arm, s1 ring, s2 arm, s2 ring, s3 arm, s3 ring', 'each timer has fired once');
+
+# ---- a parked event: while it waits for its next attempt, nothing else is to be done
+
+answer("INSERT INTO armed VALUES (0); INSERT INTO odd (stream, type) VALUES ('s1', 'T')");
+next_server('parked');
+next_server('parked, for the second time');
+ok(PmTest::wait_until($node, $dead, 'flaky T', timeout => 40), 'the third server does not call it: it is dead');
+corrected_ok('parked');
+PmTest::exactly_once_ok($node, 'flaky', 'odd');
 
 # ---- shared notes
 

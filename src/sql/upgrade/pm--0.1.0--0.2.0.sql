@@ -944,6 +944,7 @@ GRANT SELECT ON pm.promotion TO PUBLIC;
 ALTER TABLE pm_catalog.lane ADD COLUMN timeline integer;
 UPDATE pm_catalog.lane SET timeline = pm.timeline();
 ALTER TABLE pm_catalog.lane ALTER COLUMN timeline SET DEFAULT pm.timeline();
+ALTER TABLE pm_catalog.lane ADD COLUMN careful_to bigint;
 
 -- After a promotion: a row for each item for which a function is about to be called (src/manager/note.c).
 CREATE TABLE pm_catalog.noted (
