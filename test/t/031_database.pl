@@ -97,8 +97,9 @@ for my $round (1 .. 10)
 	my ($ok, $seconds) = command('DROP DATABASE another');
 	push @drops, $seconds;
 }
-# The handler there runs all the time, so each of them would be delayed. On a busy machine a single one takes long anyway.
-cmp_ok(PmTest::median(@drops), '<', 1.5, 'DROP DATABASE of another is not delayed (' . join(', ', map { sprintf '%.2f', $_ } @drops) . ' s)');
+my ($slowest) = sort { $b <=> $a } @drops;
+cmp_ok($slowest, '<', 1.5, 'DROP DATABASE of another is not delayed (' . join(', ', map { sprintf '%.2f', $_ } @drops) . ' s)');
+PmTest::figure(sprintf 'DROP DATABASE of another: %.2f s (median of ten), %.2f s (most)', PmTest::median(@drops), $slowest);
 is(workers('stays'), $before, 'no worker was disturbed');
 
 # ---- a role without the right does not make workers end
